@@ -1,0 +1,7 @@
+# The rendered stand-in for Places365: 12 kinds of scenes.
+_base_ = "../places365.py"
+
+root = "demo/places365_standard"
+sizes = dict(train=720, val=300)
+classes = 12
+get_it = "make demo-data"

@@ -1,0 +1,7 @@
+# Bag of Tricks, "+ distill w/ mixup": all of it; the teacher was trained with mixup too.
+# Published: 79.29 top-1 (tables 6 and 8).
+# make pretrain VARIANT=best PROTOCOL=paper GPUS=8
+
+_base_ = "mixup.py"
+
+distill = "teacher-mixup"

@@ -1,0 +1,37 @@
+# Rendered data, two CPU cores, minutes. Shows that every stage works; says nothing about photographs.
+name = "demo"
+note = "rendered data and tiny networks"
+
+# The recipes' architectures, and what is trained in their place.
+architectures = dict(
+    resnet50="resnet10_narrow", resnet50d="resnet10d_narrow", resnet152d="resnet18d_narrow"
+)
+
+# The papers' data sets, and what is read in their place: files of configs/data.
+datasets = dict(
+    imagenet="demo/imagenet",
+    places365="demo/places365",
+    cifar10="demo/cifar10",
+    voc="demo/voc",
+    ade20k="demo/ade20k",
+)
+stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
+
+# Factors on a recipe's epochs, batch size and learning rate; a resolution in its place.
+pretrain = dict(epochs=1 / 10, batch_size=1 / 16, lr=1 / 4, resolution=64)
+finetune = dict(epochs=1 / 10, batch_size=1 / 16, lr=1, resolution=64)
+# Probes see their pictures at the source's resolution.
+linear = dict(resolution=64)
+
+# Pixels, epochs, total batch, a factor on the learning rate, warm-up in steps; of the detector, the
+# regions trained on and the proposals before and after NMS.
+detect = dict(
+    scale=(160, 128),
+    epochs=8,
+    batch_size=4,
+    lr=10,
+    warmup=50,
+    regions=32,
+    proposals=(1000, 100),
+)
+segment = dict(base_size=128, crop_size=(112, 112), epochs=6, batch_size=8, lr=1)

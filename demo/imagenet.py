@@ -1,0 +1,73 @@
+"""`imagenet/{train,val}/<wnid>/<wnid>_<n>.JPEG`: one object per picture, of 40 classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from demo.backgrounds import background
+from demo.objects import paint_object, paint_occluder, random_placement
+from demo.painting import photograph
+from demo.seeding import generator
+from demo.sizes import Sizes
+from demo.tasks import Task
+from demo.taxonomy import IMAGENET, ObjectClass
+
+NAME = "imagenet"
+_SIDES = (72, 141)  # pixels, half-open
+_JPEG_QUALITY = 90
+
+
+def object_picture(
+    rng: np.random.Generator, looks: ObjectClass, height: int, width: int
+) -> np.ndarray:
+    """A picture of one dominant object: uint8 [height, width, 3]."""
+    image = background(rng, height, width)
+    side = min(height, width)
+    placement = random_placement(
+        rng,
+        x=(0.36 * width, 0.64 * width),
+        y=(0.36 * height, 0.64 * height),
+        diameter=(0.5 * side, 0.95 * side),
+    )
+    paint_object(image, looks, placement, rng)
+    if rng.random() < 0.35:
+        paint_occluder(image, placement, rng, reach=rng.uniform(0.2, 0.6))
+    return photograph(image, rng)
+
+
+def tasks(sizes: Sizes) -> list[Task]:
+    """All pictures, class by class."""
+    per_class = {
+        "train": sizes.imagenet_train_per_class,
+        "val": sizes.imagenet_val_per_class,
+    }
+    return [
+        Task(NAME, split, index, category=wnid)
+        for split, count in per_class.items()
+        for wnid in IMAGENET
+        for index in range(count)
+    ]
+
+
+def write(task: Task, root: Path, seed: int) -> None:
+    """Render one picture into its file under `root`."""
+    rng = generator(seed, NAME, task.split, task.category, task.index)
+    height, width = (int(side) for side in rng.integers(*_SIDES, size=2))
+    picture = object_picture(rng, IMAGENET[task.category], height, width)
+    folder = root / NAME / task.split / task.category
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{task.category}_{task.index + 1}.JPEG"
+    Image.fromarray(picture).save(path, quality=_JPEG_QUALITY)
+
+
+def finish(root: Path, sizes: Sizes, records: list[None]) -> dict[str, int]:
+    """Write the names of the classes, as Kaggle's copy of ImageNet does; returns image counts."""
+    lines = [f"{wnid} {looks.texture} {looks.shape}\n" for wnid, looks in IMAGENET.items()]
+    (root / NAME / "LOC_synset_mapping.txt").write_text("".join(lines))
+    return {
+        "train": sizes.imagenet_train_per_class * len(IMAGENET),
+        "val": sizes.imagenet_val_per_class * len(IMAGENET),
+    }

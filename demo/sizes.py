@@ -1,0 +1,25 @@
+"""How many images each rendered set has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Image counts per set; per class or category where the real set is balanced that way.
+
+    No image depends on these numbers: the first images of a larger set are those of a smaller one.
+    """
+
+    imagenet_train_per_class: int = 100
+    imagenet_val_per_class: int = 25
+    voc2007_trainval: int = 250
+    voc2007_test: int = 250
+    voc2012_trainval: int = 250
+    ade_training: int = 300
+    ade_validation: int = 120
+    places_train_per_category: int = 60
+    places_val_per_category: int = 25
+    cifar_per_batch: int = 400
+    cifar_test: int = 1000

@@ -1,0 +1,1 @@
+"""Downstream: one bridge from any checkpoint into detection, segmentation and probes."""

@@ -1,0 +1,58 @@
+"""Pooled features of a frozen backbone, extracted once and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.numpy import load, save
+from torch import nn
+
+from downstream.backbone import Loaded
+from pretrain import augment, loader, recipe
+from pretrain.data import ImageSet, fingerprint
+from results.record import write_atomically
+
+
+def cached(
+    loaded: Loaded,
+    images: ImageSet,
+    folder: Path,
+    *,
+    resolution: int,
+    crop_ratio: float,
+    workers: int,
+    device: torch.device,
+) -> np.ndarray:
+    """Features [N, D] in float32 of an image set, from `folder` if they were extracted before.
+
+    They are kept under a hash of all that decides them: weights, images and the transform.
+    """
+    key = recipe.digest(
+        [loaded.sha256, fingerprint(images), resolution, crop_ratio, loaded.about.interpolation]
+    )
+    path = folder / f"{key[:16]}.safetensors"
+    try:
+        return load(path.read_bytes())["features"]
+    except (FileNotFoundError, safetensors.SafetensorError, KeyError):
+        pass  # never extracted, or damaged: extract
+    view = loader.EvaluationView(images, resolution, crop_ratio, loaded.about.interpolation)
+    features = extract(loaded, view, workers, device)
+    write_atomically(path, save({"features": features}))
+    return features
+
+
+@torch.no_grad()
+def extract(
+    loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
+) -> np.ndarray:
+    """Features [N, D] in float32: what the model's classifier would see, in evaluation mode."""
+    model: nn.Module = loaded.model.to(device).eval()
+    found = []
+    for images, _ in loader.evaluation(view, 256, workers):
+        pixels = images.to(device, non_blocking=True).float() / 255
+        pixels = augment.normalise(pixels, loaded.about.mean, loaded.about.std)
+        found.append(model.forward_head(model.forward_features(pixels), pre_logits=True).cpu())
+    return torch.cat(found).numpy()

@@ -1,0 +1,89 @@
+"""What mmcv, mmengine, mmdet and mmseg need to be told, all in one place.
+
+`prepare()` comes before anything of mmdet or mmseg is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import sys
+import warnings
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, distribution
+from types import ModuleType
+from typing import Any
+
+import mmengine.config.utils
+import torchvision
+from mmengine.registry import init_default_scope
+from torch import Tensor
+
+OPS = "mmcv._ext"
+
+
+def prepare(scope: str | None = None) -> None:
+    """Makes the stock configs and models of mmdet and mmseg usable; may be called again.
+
+    Args:
+        scope: "mmdet" or "mmseg", to look unprefixed names of configs up there first.
+    """
+    # PyPI's mmcv has no compiled operators; where somebody compiled them, theirs are used
+    if OPS not in sys.modules and importlib.util.find_spec(OPS) is None:
+        sys.modules[OPS] = _Operators(OPS)
+    # mmengine looks `mmseg::` configs up under the name of the original distribution
+    mmengine.config.utils.MODULE2PACKAGE["mmseg"] = _distribution_of_mmseg()
+    warnings.filterwarnings("ignore", message=".*reduce_zero_label.*")
+    # their imports print which optional packages they would also have liked
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        import mmdet.utils
+        import mmseg.utils
+
+    mmdet.utils.register_all_modules(init_default_scope=False)
+    mmseg.utils.register_all_modules(init_default_scope=False)
+    if scope is not None:
+        init_default_scope(scope)
+
+
+def _distribution_of_mmseg() -> str:
+    for name in ("mmsegmentation", "onedl-mmsegmentation"):
+        try:
+            distribution(name)
+            return name
+        except PackageNotFoundError:
+            continue
+    raise ImportError("mmseg is not installed: pip install onedl-mmsegmentation")
+
+
+class _Operators(ModuleType):
+    """Stands in for `mmcv._ext`: NMS by torchvision, and a clear error for any other operator."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, loader=None)  # importlib refuses a module without one
+        self.nms = nms
+
+    def __getattr__(self, operator: str) -> Any:
+        if operator.startswith("__"):
+            raise AttributeError(operator)
+
+        def unavailable(*args: Any, **kwargs: Any) -> None:
+            raise RuntimeError(
+                f"mmcv's operator {operator} needs a compiled mmcv; this one was installed without "
+                f"its extension (RoIAlign runs with use_torchvision=True)"
+            )
+
+        return unavailable
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
+    """Indices of the boxes that greedy non-maximum suppression keeps, by descending score.
+
+    Args:
+        boxes: [N, 4] as x1, y1, x2, y2; scores: [N].
+        offset: added to widths and heights: 1 where a box includes its last pixel.
+    """
+    if offset:
+        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    return torchvision.ops.nms(boxes, scores, iou_threshold)

@@ -1,0 +1,80 @@
+"""Dilated FCN on any backbone: mmseg's model and Runner, ADE20K's or CamVid's data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from downstream import backbone, engine, openmmlab
+from downstream.engine import Task
+from pretrain import data, distributed, recipe
+from results import record
+
+
+def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
+    """Trains and tests one segmenter.
+
+    Args:
+        dataset: a file of configs/data in ADE20K's or CamVid's layout.
+
+    Raises:
+        InputError: data, backbone or options do not fit.
+    """
+    openmmlab.prepare("mmseg")
+    from downstream import scenes
+
+    found = data.config(dataset)
+    cfg = build_config(task, found, data_root)
+    engine.override(cfg, options)
+    files = scenes.fingerprint_parts(found, data_root)
+    described = record.Dataset(
+        name=dataset,
+        mirrors=found.mirrors,
+        fingerprint=engine.fingerprint(files, data_root / found.root),
+        sizes=dict(found.sizes),
+        classes=found.classes,
+    )
+
+    def metrics(scores: dict[str, float], pictures: int) -> dict[str, record.Metric]:
+        return {
+            name: record.Metric(
+                value=scores[key],
+                unit="%",
+                split=found.splits["test"],
+                samples=pictures,
+                detail=f"{how}, single scale, last epoch",
+            )
+            for name, key, how in (
+                ("pix_acc", "aAcc", "labelled pixels that are right"),
+                ("miou", "mIoU", f"mean IoU of the classes that occur, of {found.classes}"),
+            )
+        }
+
+    engine.run(task, cfg, described, workers, metrics)
+
+
+def build_config(task: Task, found: Config, data_root: Path) -> Config:
+    """The segmenter's config with the backbone, the data and the protocol's size in it."""
+    from downstream import scenes
+
+    world = distributed.announced_world()
+    size = recipe.read_protocol(task.protocol).get("segment", Config())
+    cfg = engine.read_config("segment", "fcn", found, size, world)
+    loaded = backbone.load(task.exchange, output_stride=8)
+    engine.fill_backbone(cfg, task.exchange, loaded)
+    crop = next(t.crop_size for t in cfg.train_pipeline if t.type == "RandomCrop")
+    cfg.model.data_preprocessor.size = tuple(crop)
+    channels = [level["num_chs"] for level in backbone.levels(loaded.model)]
+    # BN over the crops of all devices; one device, or a CPU, has them all anyway
+    norm = dict(type="SyncBN" if world > 1 else "BN", requires_grad=True)
+    for head, level in ((cfg.model.decode_head, -1), (cfg.model.auxiliary_head, -2)):
+        head.in_channels = channels[level]
+        head.channels = channels[level] // 4
+        head.num_classes = found.classes
+        head.norm_cfg = norm
+    for loader, role in ((cfg.train_dataloader, "train"), (cfg.test_dataloader, "test")):
+        pipeline = cfg.train_pipeline if role == "train" else cfg.test_pipeline
+        loader.dataset = scenes.dataset_config(found, data_root, role, pipeline)
+    return cfg

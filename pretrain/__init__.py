@@ -1,0 +1,1 @@
+"""Pretraining: the recipes of Bag of Tricks, trained with torch and timm."""

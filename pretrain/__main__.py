@@ -1,0 +1,174 @@
+"""`python -m pretrain best --protocol demo`: parse, build, train, record."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from pretrain import checkpoint, command, data, distributed, recipe, train
+from pretrain.errors import InputError, exit_status
+from results import record
+
+TASK = "pretrain"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = command.arguments("trickbench pretrain", "Trains a backbone by a recipe.")
+    parser.add_argument("recipe", help="a file of configs/pretrain, for example best")
+    parser.add_argument("--teacher", type=Path, help="the teacher's backbone.safetensors")
+    args = parser.parse_args(argv)
+    return exit_status(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains, writes the record, then the exchange file that names the record by its hash."""
+    started = datetime.now(UTC)
+    chosen = recipe.load(
+        args.recipe, args.protocol, recipe.parse_options(args.cfg_options), args.dataset
+    )
+    task = TASK if args.dataset is None else f"{TASK}-{args.dataset}"
+    out = record.run_folder(args.runs, args.protocol, task, args.recipe, args.seed)
+    teacher = teacher_path(args, chosen)
+    train_set = data.load(chosen.dataset, args.data, "train")
+    test_set = data.load(chosen.dataset, args.data, "test")
+    settings = recipe.as_dict(chosen)
+    teacher_sha256 = weights_of(teacher) if teacher else None
+    fingerprint = data.fingerprint(train_set, test_set)
+    with distributed.process_group() as device:
+        state = distributed.from_first(
+            lambda: record.begin(
+                out,
+                recipe.digest([args.protocol, args.seed, settings, teacher_sha256, fingerprint]),
+            )
+        )
+        exchange = out / "backbone.safetensors"
+        if state == "finished" and exchange.is_file():
+            exchange.touch()
+            print(f"{exchange}: finished already")
+            return
+        print(f"{out}: {state} run on {distributed.device_name(device)}", flush=True)
+        outcome = train.fit(
+            train.Job(
+                recipe=chosen,
+                train=train_set,
+                test=test_set,
+                out=out,
+                seed=args.seed,
+                device=device,
+                workers=args.workers,
+                teacher=teacher,
+            )
+        )
+        if distributed.rank() == 0:
+            about = Provenance(args, task, settings, teacher_sha256, fingerprint, started)
+            write(about, chosen, train_set, test_set, outcome, out)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a record says of its run beside the numbers."""
+
+    args: argparse.Namespace
+    task: str
+    settings: dict
+    teacher_sha256: str | None
+    fingerprint: str
+    started: datetime
+
+
+def teacher_path(args: argparse.Namespace, chosen: recipe.Recipe) -> Path | None:
+    """The checkpoint of the teacher that the recipe distils from, if it does.
+
+    Raises:
+        InputError: it is not there yet.
+    """
+    if chosen.distill is None:
+        return None
+    task = TASK if args.dataset is None else f"{TASK}-{args.dataset}"
+    folder = record.run_folder(args.runs, args.protocol, task, chosen.distill, args.seed)
+    path = args.teacher or folder / "backbone.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"{args.recipe} distils from {chosen.distill}, and {path} is not there yet: "
+            f"make pretrain VARIANT={chosen.distill} PROTOCOL={args.protocol} SEED={args.seed}, or "
+            f"name a teacher with TEACHER="
+        )
+    return path
+
+
+def weights_of(path: Path) -> str:
+    """The hash of an exchange file's weights."""
+    return checkpoint.weights_sha256(checkpoint.load_exchange(path)[0])
+
+
+def write(
+    about: Provenance,
+    chosen: recipe.Recipe,
+    train_set: data.ImageSet,
+    test_set: data.ImageSet,
+    outcome: train.Outcome,
+    out: Path,
+) -> None:
+    """The record and the exchange file of a finished run."""
+    args = about.args
+    weights = checkpoint.weights_sha256(outcome.tensors)
+    detail = "central crop, last epoch"
+    finished = record.Record(
+        stage="pretrain",
+        task=about.task,
+        recipe=args.recipe,
+        protocol=args.protocol,
+        seed=args.seed,
+        dataset=data.described(about.fingerprint, train_set, test_set),
+        backbone=record.Backbone(
+            source=f"recipe:{args.recipe}",
+            architecture=chosen.arch,
+            pretrained=True,
+            sha256=weights,
+        ),
+        teacher_sha256=about.teacher_sha256,
+        metrics={
+            name: record.Metric(
+                value=value, unit="%", split=test_set.split, samples=outcome.samples, detail=detail
+            )
+            for name, value in (("top1", outcome.top1), ("top5", outcome.top5))
+        },
+        config=about.settings,
+        cost=outcome.cost,
+        versions=record.versions(),
+        git=record.git_state(Path(__file__).parent),
+        started=about.started,
+        finished=datetime.now(UTC),
+    )
+    record.write(finished, out / "record.json")
+    exchange = checkpoint.Exchange(
+        architecture=chosen.arch,
+        classes=len(train_set.classes),
+        mean=chosen.mean,
+        std=chosen.std,
+        resolution=chosen.eval_resolution,
+        crop_ratio=chosen.crop_ratio,
+        interpolation=chosen.interpolation,
+        pretrained=True,
+        recipe=args.recipe,
+        protocol=args.protocol,
+        seed=args.seed,
+        dataset=train_set.name,
+        record_sha256=record.sha256_of(out / "record.json"),
+    )
+    checkpoint.save_exchange(out / "backbone.safetensors", outcome.tensors, exchange)
+    print(
+        f"{args.recipe} ({chosen.arch}), {args.protocol} protocol: top-1 {outcome.top1:.2f} %, "
+        f"top-5 {outcome.top5:.2f} % on {outcome.samples} {test_set.split} images of "
+        f"{test_set.name}; wrote {out / 'backbone.safetensors'}"
+    )
+
+
+if __name__ == "__main__":
+    torch.backends.cudnn.benchmark = True
+    sys.exit(main())

@@ -1,0 +1,280 @@
+"""Readers of classification sets, each in the layout in which its authors publish it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from PIL import Image
+
+from pretrain import recipe
+from pretrain.errors import InputError
+from results import record
+
+SUFFIXES = (".jpeg", ".jpg", ".png")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split of a data set: labels in memory, pictures in files or, if small, in memory too.
+
+    Attributes:
+        name: the data set's own name, a file of configs/data.
+        mirrors: the set of the papers in whose place it stands.
+        split: the set's own word for the part: "train", "val", "test".
+        labels: int64 [N], indices into `classes`.
+        files: N paths below `root`; empty if `pixels` is given.
+        pixels: uint8 [N, H, W, 3] in RGB, or None.
+    """
+
+    name: str
+    mirrors: str
+    split: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    root: Path
+    files: tuple[str, ...] = ()
+    pixels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Image.Image:
+        """The picture in RGB, whatever its colours are on the disk.
+
+        Raises:
+            InputError: the file is missing or is no readable picture.
+        """
+        if self.pixels is not None:
+            return Image.fromarray(self.pixels[index])
+        path = self.root / self.files[index]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InputError(f"{path}: not a readable image ({error})") from error
+
+    def subset(self, indices: np.ndarray) -> ImageSet:
+        """The same set with only these samples, in this order."""
+        return ImageSet(
+            self.name,
+            self.mirrors,
+            self.split,
+            self.classes,
+            self.labels[indices],
+            self.root,
+            tuple(self.files[i] for i in indices) if self.files else (),
+            None if self.pixels is None else self.pixels[indices],
+        )
+
+
+def fingerprint(*sets: ImageSet) -> str:
+    """SHA-256 over each sample's label and its file's name and size, or its pixels."""
+    digest = hashlib.sha256()
+    for images in sets:
+        digest.update(f"{images.split} {len(images)} {images.classes}\n".encode())
+        digest.update(images.labels.tobytes())
+        if images.pixels is not None:
+            digest.update(images.pixels.tobytes())
+        for name in images.files:
+            digest.update(f"{name} {(images.root / name).stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def config(name: str) -> Config:
+    """A file of configs/data, with its own name in it."""
+    found = recipe.read("data", name)
+    found.name = name
+    return found
+
+
+def missing(path: Path, wanted: str, data: Config) -> InputError:
+    """The error for data that are not there, or only in part."""
+    return InputError(f"{data.name}: {path}: {wanted}. To get it: {data.get_it}")
+
+
+def load(name: str, data_root: Path, role: str) -> ImageSet:
+    """One split of a classification set.
+
+    Args:
+        name: a file of configs/data.
+        data_root: the folder that holds all data sets (DATA=).
+        role: "train", or "test" for the split that results are reported on, which for ImageNet
+            and Places365 is their validation set.
+
+    Raises:
+        InputError: the set is missing, or does not have as many samples as its config pins.
+    """
+    data = config(name)
+    if data.layout not in READERS:
+        raise InputError(f"{name} has no class per image (layout {data.layout}): not a set to classify")
+    root, split = data_root / data.root, data.splits[role]
+    if not root.is_dir():
+        raise missing(root, "no such folder", data)
+    images = READERS[data.layout](data, root, split)
+    if len(images) != data.sizes[split] or len(images.classes) != data.classes:
+        raise missing(
+            root,
+            f"{split} has {len(images)} samples of {len(images.classes)} classes, expected "
+            f"{data.sizes[split]} of {data.classes}",
+            data,
+        )
+    return images
+
+
+def _read_folder(data: Config, root: Path, split: str) -> ImageSet:
+    """ImageNet's: <split>/<class>/<file>; classes in the order of their names."""
+    folder = root / split
+    if not folder.is_dir():
+        raise missing(folder, "no such folder", data)
+    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        inside = sorted(p.name for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES)
+        files += [f"{split}/{name}/{file}" for file in inside]
+        labels += [label] * len(inside)
+    return _from_files(data, split, classes, root, files, labels)
+
+
+def _read_places365(data: Config, root: Path, split: str) -> ImageSet:
+    """Places365's: categories_places365.txt, and <split>.txt with a path and a label a line."""
+    categories = root / "categories_places365.txt"
+    listing = root / f"{split}.txt"
+    for path in (categories, listing):
+        if not path.is_file():
+            raise missing(path, "no such file", data)
+    rows = [line.split() for line in categories.read_text().splitlines() if line.strip()]
+    order = sorted(rows, key=lambda row: int(row[1]))
+    pairs = [line.rsplit(maxsplit=1) for line in listing.read_text().splitlines() if line.strip()]
+    # the lists name their files from the split's folder, in some editions with a leading slash
+    files = [f"{split}/{path.lstrip('/')}" for path, _ in pairs]
+    for file in (files[0], files[-1]) if files else ():
+        if not (root / file).is_file():
+            raise missing(root / file, f"named in {listing.name}, but not there", data)
+    labels = [int(label) for _, label in pairs]
+    return _from_files(data, split, tuple(row[0] for row in order), root, files, labels)
+
+
+def _read_tiny_imagenet(data: Config, root: Path, split: str) -> ImageSet:
+    """Tiny-ImageNet's: train/<wnid>/images, and val/val_annotations.txt; `wnids` are the part used."""
+    first, last = data.wnids
+    listing = root / "wnids.txt"
+    if not listing.is_file():
+        raise missing(listing, "no such file", data)
+    classes = tuple(listing.read_text().split()[first:last])
+    files: list[str] = []
+    labels: list[int] = []
+    if split == "train":
+        for label, wnid in enumerate(classes):
+            folder = root / "train" / wnid / "images"
+            if not folder.is_dir():
+                raise missing(folder, "no such folder", data)
+            inside = sorted(path.name for path in folder.iterdir())
+            files += [f"train/{wnid}/images/{name}" for name in inside]
+            labels += [label] * len(inside)
+    else:
+        index = {wnid: label for label, wnid in enumerate(classes)}
+        annotations = root / "val" / "val_annotations.txt"
+        if not annotations.is_file():
+            raise missing(annotations, "no such file", data)
+        for line in annotations.read_text().splitlines():
+            name, wnid = line.split("\t")[:2]
+            if wnid in index:
+                files.append(f"val/images/{name}")
+                labels.append(index[wnid])
+    return _from_files(data, split, classes, root, files, labels)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that makes arrays and plain values, and refuses to call anything else."""
+
+    ALLOWED = ("_reconstruct", "ndarray", "dtype", "encode")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] in ("numpy", "_codecs") and name in self.ALLOWED:
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
+
+
+def _read_pickle(data: Config, path: Path) -> dict[bytes, Any]:
+    if not path.is_file():
+        raise missing(path, "no such file", data)
+    content = path.read_bytes()
+    expected = data.get("md5", {}).get(path.name)
+    if expected and (found := hashlib.md5(content).hexdigest()) != expected:
+        raise missing(path, f"MD5 {found}, expected {expected}", data)
+    try:
+        return _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise missing(path, f"not a CIFAR batch ({error})", data) from error
+
+
+def _read_cifar(data: Config, root: Path, split: str) -> ImageSet:
+    """CIFAR's python version: pickled batches, planar RGB, 32 x 32."""
+    batches = [_read_pickle(data, root / name) for name in data.batches[split]]
+    meta = _read_pickle(data, root / data.meta)
+    label_key, names_key = data.label_key.encode(), data.names_key.encode()
+    planar = np.concatenate([np.asarray(batch[b"data"], np.uint8) for batch in batches])
+    pixels = np.ascontiguousarray(planar.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    labels = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
+    classes = tuple(name.decode() for name in meta[names_key])
+    return ImageSet(data.name, data.mirrors, split, classes, labels, root, pixels=pixels)
+
+
+def _from_files(
+    data: Config,
+    split: str,
+    classes: tuple[str, ...],
+    root: Path,
+    files: list[str],
+    labels: list[int],
+) -> ImageSet:
+    label_array = np.asarray(labels, np.int64)
+    return ImageSet(data.name, data.mirrors, split, classes, label_array, root, tuple(files))
+
+
+READERS: dict[str, Callable[[Config, Path, str], ImageSet]] = {
+    "folder": _read_folder,
+    "places365": _read_places365,
+    "tiny-imagenet": _read_tiny_imagenet,
+    "cifar": _read_cifar,
+}
+
+
+def per_class_split(labels: np.ndarray, part: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of a training set cut in two, each class in the same proportion.
+
+    Args:
+        labels: [N] of class indices.
+        part: of each class, the share that goes to the second part; at least one sample of each
+            class that has two or more.
+
+    Returns:
+        The indices that stay, and those held out, both sorted.
+    """
+    rng = np.random.default_rng(seed)
+    held = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        count = max(1, round(part * len(members))) if len(members) > 1 else 0
+        held.append(members[:count])
+    held_out = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def described(digest: str, *sets: ImageSet) -> record.Dataset:
+    """What a record says of the sets that its run read."""
+    return record.Dataset(
+        name=sets[0].name,
+        mirrors=sets[0].mirrors,
+        fingerprint=digest,
+        sizes={images.split: len(images) for images in sets},
+        classes=len(sets[0].classes),
+    )

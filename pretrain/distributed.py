@@ -1,0 +1,89 @@
+"""One process per device, as torchrun starts them; a plain `python -m` is a group of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@contextmanager
+def process_group() -> Iterator[torch.device]:
+    """Joins the group that torchrun announces, if any; gives this process's device.
+
+    NCCL between GPUs, gloo between CPUs.
+    """
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if "RANK" in os.environ:
+        dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield device
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+def from_first(ask: Callable[[], T]) -> T:
+    """What the first process finds when it asks; the others are told."""
+    if not dist.is_initialized():
+        return ask()
+    answer = [ask() if rank() == 0 else None]
+    dist.broadcast_object_list(answer)
+    return cast(T, answer[0])
+
+
+def device_name(device: torch.device) -> str:
+    """What the run ran on, for its record."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    for line in _cpu_info():
+        if line.startswith("model name"):
+            return f"CPU ({line.partition(':')[2].strip()})"
+    return "CPU"
+
+
+def _cpu_info() -> list[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return file.readlines()
+    except OSError:
+        return []
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory in MB (10^6 bytes): allocated on the GPU, or resident in this CPU process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def announced_world() -> int:
+    """How many processes torchrun has announced, before their group is formed."""
+    return int(os.environ.get("WORLD_SIZE", 1))

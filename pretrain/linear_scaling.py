@@ -1,0 +1,13 @@
+"""Linear scaling of the learning rate (Bag of Tricks, section 3.1)."""
+
+
+def linear_scaling(lr: float, batch_size: int, base_batch_size: int = 256) -> float:
+    """The initial learning rate for a batch: lr x b / 256.
+
+    A larger batch has a gradient with less noise, so a proportionally larger step is safe.
+
+    Args:
+        lr: the rate that was tuned for `base_batch_size`.
+        batch_size: samples per step over all devices.
+    """
+    return lr * batch_size / base_batch_size

@@ -1,0 +1,123 @@
+"""Architectures: timm's, by name, and the narrow ResNets of the demo protocol; initialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+from timm.models import register_model
+from timm.models.resnet import BasicBlock, ResNet
+from torch import Tensor, nn
+
+from pretrain.errors import InputError, unknown
+
+
+def _narrow(layers: tuple[int, ...], **stem: Any) -> Any:
+    """A ResNet of basic blocks with half the usual channels."""
+    return dict(block=BasicBlock, layers=layers, channels=(32, 64, 128, 256), **stem)
+
+
+DEEP = dict(stem_width=16, stem_type="deep", avg_down=True)
+
+
+def _build(arguments: dict[str, Any], **overrides: Any) -> ResNet:
+    # The arguments that timm's registry hands to every constructor; there are no weights to load.
+    for key in ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
+        overrides.pop(key, None)
+    model = ResNet(**(arguments | overrides))
+    model.pretrained_cfg = {"classifier": "fc", "first_conv": "conv1"}
+    return model
+
+
+@register_model
+def resnet10_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-10-B, half as wide: stands in for ResNet-50-B in the demo protocol."""
+    return _build(_narrow((1, 1, 1, 1)), **kwargs)
+
+
+@register_model
+def resnet10d_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-10-D, half as wide: stands in for ResNet-50-D in the demo protocol."""
+    return _build(_narrow((1, 1, 1, 1), **DEEP), **kwargs)
+
+
+@register_model
+def resnet18d_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-18-D, half as wide: stands in for ResNet-152-D in the demo protocol."""
+    return _build(_narrow((2, 2, 2, 2), **DEEP), **kwargs)
+
+
+def create(arch: str, classes: int, **kwargs: Any) -> nn.Module:
+    """A timm model without weights.
+
+    Args:
+        arch: a name that timm knows.
+        classes: of the classifier; 0 leaves the classifier out.
+        kwargs: further arguments of the model, `output_stride` for one.
+
+    Raises:
+        InputError: timm has no such architecture; the message offers the nearest names.
+    """
+    if not timm.is_model(arch):
+        raise unknown("architecture", arch, timm.list_models())
+    return timm.create_model(arch, pretrained=False, num_classes=classes, **kwargs)
+
+
+def initialise(model: nn.Module, *, zero_gamma: bool) -> None:
+    """Bag of Tricks, section 2.1, in place: Xavier uniform, biases 0, BN gamma 1 and beta 0.
+
+    Weights of convolutions and linear layers are U[-a, a], a = sqrt(6 / (d_in + d_out)), where a
+    convolution's d are its channels times its kernel's area, as in Glorot and Bengio.
+
+    Args:
+        zero_gamma: section 3.1: gamma starts at 0 in the last BN of each residual block, so that
+            every block starts as the identity and the network as a shallower one.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+    if zero_gamma:
+        for module in model.modules():
+            # timm's residual blocks know which of their norms is the last
+            if hasattr(module, "zero_init_last"):
+                module.zero_init_last()
+
+
+
+def classifier(model: nn.Module) -> str:
+    """The name that timm gives a model's classifier: "fc", "classifier", "head.fc" ...
+
+    Raises:
+        InputError: a model with none, or with several (distilled transformers have two).
+    """
+    name = model.pretrained_cfg.get("classifier")
+    if not isinstance(name, str):
+        raise InputError(f"{type(model).__name__}: its classifier is {name!r}, expected one name")
+    return name
+
+
+def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies tensors into a model, one for each of its own, by name and shape.
+
+    Raises:
+        InputError: a tensor is missing, left over or of another shape; all of them are named.
+    """
+    own = model.state_dict()
+    problems = [f"{name} is not in the checkpoint" for name in own if name not in tensors]
+    problems += [f"{name} is not in the model" for name in tensors if name not in own]
+    problems += [
+        f"{name} is {list(tensors[name].shape)} in the checkpoint, {list(own[name].shape)} in the model"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if problems:
+        raise InputError(
+            f"the checkpoint does not fit the model, {len(problems)} tensors: " + "; ".join(problems)
+        )
+    model.load_state_dict(dict(tensors))

@@ -1,0 +1,1 @@
+"""Records of runs, and the papers' tables made from them."""

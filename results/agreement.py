@@ -1,0 +1,74 @@
+"""May these runs be averaged? Runs of one cell may differ in their seed and in nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from results.record import Record
+
+# A run's folder ends in its seed, so its own paths, and its checkpoint's, name the seed.
+_SEED_IN_PATH = re.compile(r"\bseed\d+\b")
+
+
+def run_name(record: Record) -> str:
+    """Where the record lies below the protocol's folder: "detect/best/seed0"."""
+    return f"{record.task}/{record.recipe}/seed{record.seed}"
+
+
+def settings(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """A config's leaves as (dotted path, value), without its seed.
+
+    Keys named `seed` are left out at any depth, and "seed3" in a path of files reads "seed".
+    """
+    if isinstance(config, dict):
+        pairs = [(key, value) for key, value in config.items() if key != "seed"]
+    elif isinstance(config, list | tuple):
+        pairs = list(enumerate(config))
+    else:
+        yield path, _SEED_IN_PATH.sub("seed", config) if isinstance(config, str) else config
+        return
+    if not pairs:
+        yield path, "empty"
+    for key, value in pairs:
+        yield from settings(value, f"{path}.{key}" if path else str(key))
+
+
+def _aspects(record: Record, metric: str) -> dict[str, Any]:
+    measured = record.metrics[metric]
+    return {
+        "task": record.task,
+        "recipe": record.recipe,
+        "data set": record.dataset.name,
+        "data set fingerprint": record.dataset.fingerprint[:12],
+        "split": measured.split,
+        "number of samples": measured.samples,
+        "metric detail": measured.detail,
+        **{f"config {path}": value for path, value in settings(record.config)},
+    }
+
+
+def disagreement(records: Sequence[Record], metric: str) -> str | None:
+    """Why a metric of these records must not be averaged, naming two of them; None if it may.
+
+    Every record must have the metric. The first difference found is the one that is told.
+    """
+    by_seed: dict[int, Record] = {}
+    for record in records:
+        unit = record.metrics[metric].unit
+        if unit != "%":
+            return f"{run_name(record)} has {metric} in {unit!r}, and the table is in %"
+        first = records[0]
+        ours, theirs = _aspects(first, metric), _aspects(record, metric)
+        for aspect in ours | theirs:
+            values = ours.get(aspect, "not set"), theirs.get(aspect, "not set")
+            if values[0] != values[1]:
+                return (
+                    f"{run_name(first)} and {run_name(record)} differ in {aspect}: "
+                    f"{values[0]} and {values[1]}"
+                )
+        if record.seed in by_seed:
+            return f"{run_name(record)} was handed over twice: the same seed is not a second run"
+        by_seed[record.seed] = record
+    return None

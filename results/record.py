@@ -1,0 +1,249 @@
+"""One run's record: its schema, its validation, its atomic writing.
+
+A record is written once, whole, when a run has finished; tables read nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA_VERSION: Final = 1
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "onedl-mmengine",
+    "onedl-mmcv",
+    "onedl-mmdetection",
+    "onedl-mmsegmentation",
+)
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class RecordError(Exception):
+    """A record that cannot be read or written; the message names the file and the reason."""
+
+
+class _Strict(BaseModel):
+    # A config may hold an infinity, which JSON cannot; the default would write it as null.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class Metric(_Strict):
+    """One number, and what it was measured on."""
+
+    value: Finite
+    unit: Literal["%", "loss", "1"]
+    split: str = Field(description="the split of the data set it was measured on: val, test ...")
+    samples: Annotated[int, Field(ge=1)]
+    detail: str = Field(default="", description="how: '11-point AP at IoU 0.5', 'last epoch' ...")
+
+
+class Dataset(_Strict):
+    """The data a run read."""
+
+    name: str = Field(description="its own name: a file of configs/data")
+    mirrors: str = Field(description="the set of the papers in whose place it stands")
+    fingerprint: Sha256 = Field(description="of the names and sizes of its files, and its labels")
+    sizes: dict[str, int] = Field(description="samples read, by split")
+    classes: Annotated[int, Field(ge=1)]
+
+
+class Backbone(_Strict):
+    """The weights that a run started from; a pretraining run records what it ended with."""
+
+    source: str = Field(description="recipe:best, random:resnet50d, file:..., timm:...")
+    architecture: str
+    pretrained: bool
+    sha256: Sha256 = Field(description="of the tensors: names, shapes, types and bytes")
+    tensors_loaded: Annotated[int, Field(ge=0)] = 0
+    tensors_left_out: list[str] = Field(default_factory=list)
+    record_sha256: Sha256 | None = Field(
+        default=None, description="of the pretraining record that the weights came from"
+    )
+
+
+class Cost(_Strict):
+    """What the run took. `samples_per_s` counts training samples per second of training."""
+
+    wall_s: Annotated[Finite, Field(ge=0)]
+    samples_per_s: Annotated[Finite, Field(ge=0)]
+    peak_memory_mb: Annotated[Finite, Field(ge=0)]
+    device: str
+    devices: Annotated[int, Field(ge=1)]
+    precision: str
+    device_hours: Annotated[Finite, Field(ge=0)]
+
+
+class Git(_Strict):
+    commit: str | None
+    clean: bool | None
+
+
+class Record(_Strict):
+    """One run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    stage: Literal["pretrain", "detect", "segment", "linear", "finetune"]
+    task: str = Field(description="the stage with its choices: detect-fpn, linear-cifar10 ...")
+    recipe: str = Field(description="the row: a recipe's name, or the backbone's label")
+    protocol: str
+    seed: int
+    dataset: Dataset
+    backbone: Backbone
+    teacher_sha256: Sha256 | None = Field(default=None, description="weights it distilled from")
+    metrics: dict[str, Metric]
+    scores: str | None = Field(
+        default=None, description="file beside the record with per-sample or per-class scores"
+    )
+    config: dict[str, Any]
+    cost: Cost
+    versions: dict[str, str]
+    git: Git
+    started: AwareDatetime
+    finished: AwareDatetime
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, meets the old content or the new, never a part.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; `path` is then untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write(record: Record, path: Path) -> None:
+    """Write a record as indented JSON, atomically."""
+    write_atomically(path, (record.model_dump_json(indent=2) + "\n").encode())
+
+
+def read(path: Path) -> Record:
+    """Read a record, strictly.
+
+    Raises:
+        RecordError: missing, not JSON, of another schema version, or a field out of range.
+    """
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise RecordError(f"{path}: {field}: {first['msg']}") from error
+
+
+def read_all(runs: Path, protocol: str) -> tuple[list[Record], list[str]]:
+    """Every finished run of a protocol, and the complaints about records that cannot be read.
+
+    Records lie at `runs/<protocol>/<task>/<recipe>/seed<k>/record.json`.
+    """
+    records, complaints = [], []
+    for path in sorted(runs.glob(f"{protocol}/*/*/seed*/record.json")):
+        if not path.parent.name.removeprefix("seed").isdigit():
+            continue  # an earlier attempt, set aside under another name
+        try:
+            record = read(path)
+        except RecordError as error:
+            complaints.append(str(error))
+            continue
+        if record.protocol != protocol:
+            complaints.append(
+                f"{path}: protocol: {record.protocol!r} in the folder of {protocol!r}"
+            )
+            continue
+        records.append(record)
+    return records, complaints
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of every package that can move a result."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_state(folder: Path) -> Git:
+    """The commit checked out in `folder`, and whether the tree is clean; None outside git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return Git(commit=git("rev-parse", "HEAD"), clean=git("status", "--porcelain") == "")
+    except (OSError, subprocess.CalledProcessError):
+        return Git(commit=None, clean=None)
+
+
+def run_folder(runs: Path, protocol: str, task: str, recipe: str, seed: int) -> Path:
+    """Where a run keeps its record and everything else that it makes."""
+    return runs / protocol / task / recipe / f"seed{seed}"
+
+
+def begin(run: Path, identity: str) -> Literal["new", "resume", "finished"]:
+    """Opens a run's folder for a run of this identity; nothing earned before is lost.
+
+    Args:
+        run: the run's folder, `.../seed<k>`.
+        identity: a hash of everything that decides the result.
+
+    Returns:
+        "finished" if this very run has its record already, "resume" if it was begun, else "new".
+        What another identity left in the folder is set aside as `seed<k>.1`, `seed<k>.2` ...
+    """
+    mark = run / "identity"
+    if run.exists():
+        same = mark.is_file() and mark.read_text().strip() == identity
+        if same:
+            return "finished" if (run / "record.json").is_file() else "resume"
+        if any(run.iterdir()):
+            attempt = 1
+            while run.with_name(f"{run.name}.{attempt}").exists():
+                attempt += 1
+            run.rename(run.with_name(f"{run.name}.{attempt}"))
+    write_atomically(mark, f"{identity}\n".encode())
+    return "new"

@@ -1,0 +1,176 @@
+"""VOC: boxes against masks, annotations against the development kit's format, lists of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from demo.seeding import generator
+from demo.taxonomy import VOC
+from demo.voc import Instance, annotation, object_scene, visible_masks
+
+COUNTS = {
+    ("VOC2007", "train"): 12,
+    ("VOC2007", "val"): 12,
+    ("VOC2007", "trainval"): 24,
+    ("VOC2007", "test"): 12,
+    ("VOC2012", "train"): 3,
+    ("VOC2012", "val"): 3,
+    ("VOC2012", "trainval"): 6,
+}
+
+
+def _scenes(count: int) -> list[tuple[np.ndarray, list[Instance]]]:
+    return [object_scene(generator(7, index), 120, 160) for index in range(count)]
+
+
+def test_boxes_are_tight_about_the_masks():
+    for picture, instances in _scenes(30):
+        assert 1 <= len(instances) <= 4
+        for instance in instances:
+            assert instance.mask.shape == picture.shape[:2]
+            xmin, ymin, xmax, ymax = instance.box
+            assert xmin >= 1
+            assert ymin >= 1
+            window = np.zeros_like(instance.mask)
+            window[ymin - 1 : ymax, xmin - 1 : xmax] = True
+            assert not (instance.mask & ~window).any(), "nothing visible is outside"
+            assert instance.mask[ymin - 1].any()
+            assert instance.mask[ymax - 1].any()
+            assert instance.mask[:, xmin - 1].any()
+            assert instance.mask[:, xmax - 1].any()
+
+
+def test_masks_of_a_scene_do_not_overlap():
+    for _, instances in _scenes(30):
+        assert sum(instance.mask.astype(int) for instance in instances).max() == 1
+
+
+def test_later_objects_hide_earlier_ones():
+    back, front = np.zeros((2, 4, 4), bool)
+    back[:, :3] = True
+    front[:, 2:] = True
+    seen = visible_masks([back, front])
+    np.testing.assert_array_equal(seen[0].any(axis=0), [True, True, False, False])
+    np.testing.assert_array_equal(seen[1], front)
+
+
+def test_pixels_of_a_mask_belong_to_its_object():
+    # Texture and colours are random, but an object always differs from its background: where the
+    # masks are, the picture varies more than the two-tone backgrounds do.
+    inside, outside = [], []
+    for picture, instances in _scenes(30):
+        luma = picture @ np.array([0.299, 0.587, 0.114])
+        covered = np.any([instance.mask for instance in instances], axis=0)
+        inside.append(luma[covered].std())
+        outside.append(luma[~covered].std())
+    assert np.mean(inside) > 1.3 * np.mean(outside)
+
+
+def test_truncated_objects_touch_the_border():
+    scenes = _scenes(60)
+    truncated = [
+        (instance.box, picture.shape)
+        for picture, instances in scenes
+        for instance in instances
+        if instance.truncated and not instance.difficult
+    ]
+    total = sum(len(instances) for _, instances in scenes)
+    assert 0.15 * total < len(truncated) < 0.6 * total
+    touching = [
+        xmin == 1 or ymin == 1 or xmax == shape[1] or ymax == shape[0]
+        for (xmin, ymin, xmax, ymax), shape in truncated
+    ]
+    # The part at the border may be hidden by another object.
+    assert np.mean(touching) > 0.9
+
+
+def test_a_few_objects_are_difficult():
+    difficult = [instance.difficult for _, members in _scenes(150) for instance in members]
+    assert 0.03 < np.mean(difficult) < 0.1
+
+
+def test_box_coordinates_are_one_based_and_inclusive():
+    mask = np.zeros((10, 20), bool)
+    mask[2:5, 7:9] = True
+    instance = Instance("cat", mask, truncated=False, difficult=True)
+    assert instance.box == (8, 3, 9, 5)
+    xml = ElementTree.fromstring(annotation("VOC2007", "000001", (10, 20, 3), [instance]))
+    assert [child.tag for child in xml] == [
+        "folder",
+        "filename",
+        "source",
+        "size",
+        "segmented",
+        "object",
+    ]
+    assert xml.findtext("size/width") == "20"
+    assert xml.findtext("size/height") == "10"
+    item = xml.find("object")
+    assert item is not None
+    assert [child.tag for child in item] == ["name", "pose", "truncated", "difficult", "bndbox"]
+    assert [child.text for child in item[-1]] == ["8", "3", "9", "5"]
+    assert item.findtext("difficult") == "1"
+
+
+def _stems(folder: Path, name: str) -> list[str]:
+    return (folder / "ImageSets" / "Main" / f"{name}.txt").read_text().split()
+
+
+@pytest.mark.parametrize(("year", "split"), COUNTS)
+def test_lists_name_annotated_images(rendering, year: str, split: str):
+    folder = rendering.root / "VOCdevkit" / year
+    stems = _stems(folder, split)
+    assert len(set(stems)) == len(stems) == COUNTS[year, split]
+    for stem in stems:
+        xml = ElementTree.parse(folder / "Annotations" / f"{stem}.xml")
+        assert xml.findtext("folder") == year
+        assert xml.findtext("filename") == f"{stem}.jpg"
+        with Image.open(folder / "JPEGImages" / f"{stem}.jpg") as image:
+            size = [int(xml.findtext(f"size/{side}")) for side in ("width", "height")]
+            assert list(image.size) == size
+        for item in xml.iterfind("object"):
+            assert item.findtext("name") in VOC
+            box = item.find("bndbox")
+            xmin, ymin, xmax, ymax = (
+                int(box.findtext(key)) for key in ("xmin", "ymin", "xmax", "ymax")
+            )
+            assert 1 <= xmin <= xmax <= size[0]
+            assert 1 <= ymin <= ymax <= size[1]
+
+
+@pytest.mark.parametrize(("year", "split"), COUNTS)
+def test_class_lists_say_which_images_have_the_class(rendering, year: str, split: str):
+    folder = rendering.root / "VOCdevkit" / year
+    stems = _stems(folder, split)
+    present = {}
+    for stem in stems:
+        for item in ElementTree.parse(folder / "Annotations" / f"{stem}.xml").iterfind("object"):
+            key = (stem, item.findtext("name"))
+            easy = 1 - int(item.findtext("difficult"))
+            present[key] = max(present.get(key, 0), easy)
+    for name in VOC:
+        lines = (folder / "ImageSets" / "Main" / f"{name}_{split}.txt").read_text().splitlines()
+        assert lines == [f"{stem} {present.get((stem, name), -1):2d}" for stem in stems]
+
+
+def test_splits_partition_the_images(rendering):
+    for year in ("VOC2007", "VOC2012"):
+        folder = rendering.root / "VOCdevkit" / year
+        train, val, trainval = (
+            set(_stems(folder, split)) for split in ("train", "val", "trainval")
+        )
+        assert train.isdisjoint(val)
+        assert train | val == trainval
+        test = set(_stems(folder, "test")) if year == "VOC2007" else set()
+        assert test.isdisjoint(trainval)
+        images = {path.stem for path in (folder / "JPEGImages").iterdir()}
+        assert images == {path.stem for path in (folder / "Annotations").iterdir()}
+        assert images == test | trainval
+    assert not (
+        rendering.root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main" / "test.txt"
+    ).exists()

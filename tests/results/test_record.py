@@ -1,0 +1,172 @@
+"""Records: what goes in comes out, what is wrong is refused by name, no write is half done."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from results import record
+from results.record import Record
+
+Make = Callable[..., Record]
+
+
+def altered(original: Record, *path: str, to: Any) -> str:
+    """A record's JSON with one field changed, or taken out where `to` is Ellipsis."""
+    document = json.loads(original.model_dump_json())
+    *parents, last = path
+    holder = document
+    for parent in parents:
+        holder = holder[parent]
+    if to is ...:
+        del holder[last]
+    else:
+        holder[last] = to
+    return json.dumps(document)
+
+
+def test_what_is_written_is_read(make: Make, tmp_path: Path) -> None:
+    original = make(values={"top1": 56.34, "top5": 86.87}, scores="scores.npz")
+    path = tmp_path / "demo" / "pretrain" / "best" / "seed0" / "record.json"
+    record.write(original, path)
+    assert record.read(path) == original
+    assert path.read_bytes().endswith(b"}\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("metrics", "top1", "value"), float("nan")),
+        (("metrics", "top1", "value"), float("inf")),
+        (("metrics", "top1", "samples"), 0),
+        (("metrics", "top1", "split"), ...),
+        (("schema_version",), 2),
+        (("stage",), "pretraining"),
+        (("dataset", "fingerprint"), "not a hash"),
+        (("backbone",), ...),
+        (("started",), "2025-01-01T12:00:00"),
+        (("surprise",), 1),
+    ],
+)
+def test_a_wrong_record_is_refused_naming_file_and_field(
+    make: Make, tmp_path: Path, path: tuple[str, ...], value: Any
+) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(altered(make(), *path, to=value))
+    with pytest.raises(record.RecordError) as refused:
+        record.read(file)
+    assert str(refused.value).startswith(f"{file}: {'.'.join(path)}: ")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"stage": "pre', b"\xff\xfe", b"[]", b"null"])
+def test_what_is_no_record_at_all_is_refused_naming_the_file(
+    tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "record.json"
+    file.write_bytes(content)
+    with pytest.raises(record.RecordError) as refused:
+        record.read(file)
+    assert str(refused.value).startswith(f"{file}: ")
+
+
+def test_a_record_that_is_not_there_is_refused_naming_the_file(tmp_path: Path) -> None:
+    with pytest.raises(record.RecordError, match=r"absent.json: cannot be read \(No such file"):
+        record.read(tmp_path / "absent.json")
+
+
+def test_a_metric_that_is_not_a_number_never_becomes_a_record(make: Make) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        make(values={"top1": float("nan")})
+
+
+def test_read_all_reads_one_protocol_and_complains_of_the_rest(make: Make, tmp_path: Path) -> None:
+    good = make()
+    runs = tmp_path / "demo" / "pretrain" / "best"
+    record.write(good, runs / "seed0" / "record.json")
+    record.write(good, runs / "seed0.before" / "record.json")  # an attempt set aside: no complaint
+    record.write(make(protocol="paper"), runs / "seed1" / "record.json")
+    record.write(
+        make(protocol="mini"), tmp_path / "mini" / "pretrain" / "best" / "seed0" / "r.json"
+    )
+    broken = runs / "seed2" / "record.json"
+    broken.parent.mkdir()
+    broken.write_text(altered(good, "seed", to=...))
+
+    records, complaints = record.read_all(tmp_path, "demo")
+
+    assert records == [good]
+    assert len(complaints) == 2
+    assert complaints[0].startswith(f"{runs / 'seed1' / 'record.json'}: protocol: 'paper'")
+    assert complaints[1].startswith(f"{broken}: seed: ")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = tmp_path / "record.json"
+    record.write_atomically(path, b"old")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left"):
+        record.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_write_leaves_the_old_content_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "record.json"
+    record.write_atomically(path, b"old")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        record.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _write_when_all_are_ready(written: Record, path: Path, barrier: Any) -> None:
+    barrier.wait(timeout=30)
+    record.write(written, path)
+
+
+def test_many_writers_of_one_path_leave_one_whole_record(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    # Forked, not spawned: twenty fresh interpreters would take longer than all other tests.
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(20)
+    records = [make(seed=seed, config={"padding": "x" * 50_000}) for seed in range(20)]
+    writers = [
+        context.Process(target=_write_when_all_are_ready, args=(it, path, barrier))
+        for it in records
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=30)
+
+    assert [writer.exitcode for writer in writers] == [0] * 20
+    assert record.read(path) in records
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_infinite_setting_is_not_lost(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record.write(make(config={"ranges": [0, float("inf")]}), path)
+    assert record.read(path).config == {"ranges": [0, "Infinity"]}
