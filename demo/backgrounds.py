@@ -10,7 +10,7 @@ from demo.textures import TEXTURES, Mapping, weave
 
 
 def _surface(
-    rng: np.random.Generator, rows: slice, cols: slice, textured: float = 0.7
+    rng: np.random.Generator, rows: slice, cols: slice, textured: float = 0.4
 ) -> np.ndarray:
     """A gradient, with probability `textured` under a faint texture: [height, width, 3]."""
     middle = rng.uniform(0.15, 0.85, 3)
@@ -36,5 +36,5 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         image[horizon:] = _surface(rng, slice(horizon, height), cols)
     image = np.clip(image, 0, 1)
     side = min(height, width)
-    paint_clutter(image, rng, int(rng.integers(0, 7)), (0.06 * side, 0.22 * side))
+    paint_clutter(image, rng, int(rng.integers(0, 4)), (0.06 * side, 0.22 * side))
     return image

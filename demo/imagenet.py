@@ -30,7 +30,7 @@ def object_picture(
         rng,
         x=(0.36 * width, 0.64 * width),
         y=(0.36 * height, 0.64 * height),
-        diameter=(0.5 * side, 0.95 * side),
+        diameter=(0.6 * side, 1.0 * side),
     )
     paint_object(image, looks, placement, rng)
     if rng.random() < 0.35:

@@ -7,7 +7,7 @@ import numpy as np
 from demo.painting import contrasting_pair, linear_ramp, mix, paint
 from demo.shapes import SHAPES, Coverage, Placement, coverage
 from demo.taxonomy import ObjectClass
-from demo.textures import Mapping, weave
+from demo.textures import TEXTURES, TILT, Mapping, weave
 
 _PERIODS_PER_DIAMETER = (3.2, 5.5)
 _SHORTEST_PERIOD = 4.5  # pixels; less is lost to the blur of the camera and to JPEG
@@ -19,12 +19,12 @@ def random_placement(
     y: tuple[float, float],
     diameter: tuple[float, float],
 ) -> Placement:
-    """A placement drawn from ranges in pixels, of any angle and an aspect of 1 : 1.3 at most."""
+    """A placement drawn from ranges in pixels, about upright, its aspect 1 : 1.3 at most."""
     return Placement(
         x=rng.uniform(*x),
         y=rng.uniform(*y),
         diameter=float(np.exp(rng.uniform(*np.log(diameter)))),
-        angle=rng.uniform(0, 2 * np.pi),
+        angle=rng.uniform(-TILT, TILT),
         aspect=float(np.exp(rng.uniform(-1, 1) * np.log(1.3))),
     )
 
@@ -40,7 +40,9 @@ def paint_object(
 ) -> Coverage:
     """Paint an object into `image` [height, width, 3] in random colours; returns what it covers."""
     where = coverage(looks.shape, placement, *image.shape[:2])
-    first, second = contrasting_pair(rng, _surround(image, where))
+    # a material has its typical colours: a hint at the texture, and none at the shape
+    hue = list(TEXTURES).index(looks.texture) / len(TEXTURES)
+    first, second = contrasting_pair(rng, _surround(image, where), hue)
     periods = rng.uniform(*_PERIODS_PER_DIAMETER)
     mapping = Mapping.random(rng, max(placement.diameter / periods, _SHORTEST_PERIOD))
     weight = weave(looks.texture, mapping, where.rows, where.cols, rng)

@@ -13,23 +13,37 @@ from demo.shapes import Coverage
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _CANDIDATES = 24
+_HUE_SPREAD = 0.08  # standard deviation in turns; the hues of two materials lie 0.125 apart
+
+
+def hsv_to_rgb(hsv: np.ndarray) -> np.ndarray:
+    """Colours [..., 3] as hue in turns, saturation and value, turned into RGB in [0, 1]."""
+    hue, saturation, value = (hsv[..., i, None] for i in range(3))
+    k = (np.array([5.0, 3.0, 1.0]) + 6 * hue) % 6
+    return value * (1 - saturation * np.clip(np.minimum(k, 4 - k), 0, 1))
 
 
 def contrasting_pair(
-    rng: np.random.Generator, surround: np.ndarray, contrast: float = 0.28
+    rng: np.random.Generator, surround: np.ndarray, hue: float | None = None, contrast: float = 0.28
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two random colours [3] that differ from one another and, on average, from `surround` [3].
+    """Two colours [3], the darker first, that differ from one another and from `surround` [3].
 
-    Of some random pairs, takes the first whose luma differs by `contrast` and whose mean lies
+    Both are of about the given hue (in turns), or of any. Of some random pairs, takes the first whose luma differs by `contrast` and whose mean lies
     `contrast` away from the surround in RGB, or else the one that comes closest to both.
     """
-    pairs = rng.uniform(0.04, 0.96, (_CANDIDATES, 2, 3))
+    hsv = rng.uniform((0, 0.15, 0.1), (0, 0.9, 1.0), (_CANDIDATES, 2, 3))
+    if hue is None:
+        hsv[..., 0] = rng.uniform(0, 1, (_CANDIDATES, 2))
+    else:
+        hsv[..., 0] = rng.normal(hue, _HUE_SPREAD, (_CANDIDATES, 2))
+    pairs = hsv_to_rgb(hsv)
     luma = pairs @ _LUMA
     between = np.abs(luma[:, 0] - luma[:, 1])
     around = np.linalg.norm(pairs.mean(axis=1) - surround, axis=1)
     margin = np.minimum(np.minimum(between, around), contrast)
     best = int(np.argmax(margin))  # argmax: the first of those that reach `contrast`
-    return pairs[best, 0].astype(np.float32), pairs[best, 1].astype(np.float32)
+    dark, light = pairs[best][np.argsort(luma[best])]
+    return dark.astype(np.float32), light.astype(np.float32)
 
 
 def mix(weight: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from demo import ade20k, cifar10, imagenet, places365, voc
 from demo.sizes import Sizes
 from demo.tasks import Task
 
-VERSION = "trickbench-demo-1"  # raise when the same seed renders other bytes
+VERSION = "trickbench-demo-2"  # raise when the same seed renders other bytes
 MANIFEST = "manifest.json"
 _CHUNK = 16  # tasks per message to a process
 

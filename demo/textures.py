@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+# The world stands upright, as photographs mostly do: a tilt of up to 20 degrees either way.
+TILT = float(np.radians(20))
 _LATTICE = 32  # side of the random lattice of the noise textures, which then repeats
 
 Texture = Callable[[np.ndarray, np.ndarray, float, np.random.Generator], np.ndarray]
@@ -101,7 +103,8 @@ class Mapping:
 
     @staticmethod
     def random(rng: np.random.Generator, period: float) -> Mapping:
-        angle, phase_u, phase_v = rng.uniform(0, (2 * np.pi, 24, 24))
+        angle = rng.uniform(-TILT, TILT)
+        phase_u, phase_v = rng.uniform(0, 24, 2)
         return Mapping(period, angle, phase_u, phase_v)
 
 
