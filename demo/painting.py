@@ -28,8 +28,9 @@ def contrasting_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two colours [3], the darker first, that differ from one another and from `surround` [3].
 
-    Both are of about the given hue (in turns), or of any. Of some random pairs, takes the first whose luma differs by `contrast` and whose mean lies
-    `contrast` away from the surround in RGB, or else the one that comes closest to both.
+    Both are of about the given hue (in turns), or of any. Of some random pairs, takes the first
+    whose luma differs by `contrast` and whose mean lies `contrast` away from the surround in RGB,
+    or else the one that comes closest to both.
     """
     hsv = rng.uniform((0, 0.15, 0.1), (0, 0.9, 1.0), (_CANDIDATES, 2, 3))
     if hue is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from downstream import backbone
+from downstream import backbone, prepare
 from pretrain import command, recipe
 from pretrain.errors import exit_status
 from results import record
@@ -27,7 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     stages = parser.add_subparsers(dest="stage", required=True)
     for stage, about in STAGES.items():
         sub = stages.add_parser(
-            stage, help=about, description=about, parents=[command.arguments("", about)], add_help=False
+            stage,
+            help=about,
+            description=about,
+            parents=[command.arguments("", about)],
+            add_help=False,
         )
         sub.add_argument("--variant", help="a recipe of ours, for example best")
         sub.add_argument("--backbone", help=backbone.KINDS)
@@ -35,7 +39,14 @@ def main(argv: list[str] | None = None) -> int:
             sub.add_argument("--detector", help="c4, the paper's (default), or fpn")
         if stage == "probe":
             sub.add_argument("--mode", default="linear", choices=("linear", "finetune"))
+    about = "unpacks a protocol's archives, builds what is built from them, checks every set"
+    sub = stages.add_parser("data", help=about, description=about)
+    sub.add_argument("--protocol", required=True)
+    sub.add_argument("--data", type=Path, default=Path("data"), help="folder of all data sets")
+    sub.add_argument("--archives", type=Path, help="folder of the archives")
     args = parser.parse_args(argv)
+    if args.stage == "data":
+        return exit_status(lambda: prepare.run(args.protocol, args.data, args.archives))
     return exit_status(lambda: run(args))
 
 

@@ -7,7 +7,6 @@ needs. So no task can train from weights that were loaded in part.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from pretrain import checkpoint, models, recipe
 from pretrain.checkpoint import Exchange
 from pretrain.errors import InputError
+from pretrain.models import TimmModel
 from results import record
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -93,7 +93,7 @@ def exchange_of(spec: str, out: Path, protocol: str, seed: int) -> Path:
 
 
 def _write(
-    out: Path, spec: str, model: nn.Module, arch: str, pretrained: bool, protocol: str, seed: int
+    out: Path, spec: str, model: TimmModel, arch: str, pretrained: bool, protocol: str, seed: int
 ) -> Path:
     data = timm.data.resolve_data_config({}, model=model)
     about = Exchange(
@@ -116,14 +116,14 @@ def _write(
     return path
 
 
-def _random(arch: str, seed: int) -> tuple[nn.Module, str, bool]:
+def _random(arch: str, seed: int) -> tuple[TimmModel, str, bool]:
     torch.manual_seed(seed)
     model = models.create(arch, classes=1)
     models.initialise(model, zero_gamma=True)
     return model, arch, False
 
 
-def _from_timm(name: str) -> tuple[nn.Module, str, bool]:
+def _from_timm(name: str) -> tuple[TimmModel, str, bool]:
     if not timm.is_model(name):
         raise recipe.unknown("architecture", name, timm.list_models())
     try:
@@ -131,12 +131,12 @@ def _from_timm(name: str) -> tuple[nn.Module, str, bool]:
     except Exception as error:  # the hub's client has many ways to say that it cannot be reached
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"timm:{name}: its weights are not in the local cache and cannot be downloaded ({reason}). "
+            f"timm:{name}: its weights are not in the local cache, nor to be downloaded ({reason}). "
             f"Without a network, copy them here and say file:PATH,arch={name.partition('.')[0]}"
         ) from error
 
 
-def _from_file(path: Path, arch: str) -> tuple[nn.Module, str, bool]:
+def _from_file(path: Path, arch: str) -> tuple[TimmModel, str, bool]:
     tensors = read_tensors(path)
     name = models.classifier(models.create(arch, classes=1))
     weight = tensors.get(f"{name}.weight")
@@ -168,23 +168,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_safetensors(path.read_bytes())
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a readable checkpoint of tensors ({reason})") from error
+    except Exception as error:  # torch has no one exception for a damaged or foreign file
+        # of torch's advice on pickles that call functions, only the line with the reason
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+        raise InputError(
+            f"{path}: not a readable checkpoint of tensors ({type(error).__name__}: {reason})"
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"{path}: expected a state dict of tensors, found {type(content).__name__}")
-    prefix = "module." if content and all(k.startswith("module.") for k in content) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
+        raise InputError(
+            f"{path}: expected a state dict of tensors, found {type(content).__name__}"
+        )
+    prefix = "module." if content and all(str(k).startswith("module.") for k in content) else ""
+    return {str(name).removeprefix(prefix): tensor for name, tensor in content.items()}
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A whole timm model with an exchange file's weights in it, and what the file says."""
 
-    model: nn.Module
+    model: TimmModel
     about: Exchange
     sha256: str
 
@@ -211,19 +216,19 @@ def load(path: Path | str, **kwargs: Any) -> Loaded:
     return Loaded(model, about, checkpoint.weights_sha256(tensors))
 
 
-def identity_in_dilated_shortcuts(model: nn.Module) -> None:
+def identity_in_dilated_shortcuts(model: TimmModel) -> None:
     """Removes the 2 x 2 average pool of stride 1 that timm puts into dilated ResNet-D shortcuts.
 
     mmseg and GluonCV, whose settings the papers' segmentation uses, have the identity there.
     """
     for module in model.modules():
-        if isinstance(getattr(module, "downsample", None), nn.Sequential):
-            shortcut = module.downsample
-            if isinstance(shortcut[0], AvgPool2dSame) and shortcut[0].stride in (1, (1, 1)):
-                shortcut[0] = nn.Identity()
+        shortcut = getattr(module, "downsample", None)
+        pool = shortcut[0] if isinstance(shortcut, nn.Sequential) else None
+        if isinstance(pool, AvgPool2dSame) and pool.stride in (1, (1, 1)):
+            shortcut[0] = nn.Identity()
 
 
-def levels(model: nn.Module) -> list[dict[str, Any]]:
+def levels(model: TimmModel) -> list[dict[str, Any]]:
     """The feature levels of a timm model, outermost first: channels, stride and module of each.
 
     Raises:
@@ -231,7 +236,9 @@ def levels(model: nn.Module) -> list[dict[str, Any]]:
     """
     info = getattr(model, "feature_info", None)
     if not info or not hasattr(model, "forward_intermediates"):
-        raise InputError(f"{type(model).__name__} gives no pyramid of features: use a CNN of timm's")
+        raise InputError(
+            f"{type(model).__name__} gives no pyramid of features: use a CNN of timm's"
+        )
     return [dict(level) for level in info]
 
 
@@ -266,7 +273,7 @@ class TimmFeatures(BaseModule):
         self.indices = [len(info) + level for level in out_levels]
         self.freeze_norm = freeze_norm
         loaded.model.prune_intermediate_layers(self.indices, prune_norm=True, prune_head=True)
-        self.net = loaded.model
+        self.net: TimmModel = loaded.model
         frozen = _parameters_up_to(self.net, frozen_stride) if frozen_stride else set()
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(name not in frozen)
@@ -314,7 +321,7 @@ class TimmLastStage(BaseModule):
                 f"{loaded.about.architecture} has no layer4 to split off for the C4 detector: use "
                 f"DETECTOR=fpn"
             )
-        self.layer4 = loaded.model.layer4
+        self.layer4: nn.Module = loaded.model.layer4
         self.freeze_norm = freeze_norm
         if freeze_norm:
             _freeze_norms(self.layer4)
@@ -348,12 +355,21 @@ def _norms_to_eval(module: nn.Module) -> None:
         norm.eval()
 
 
-def _parameters_up_to(model: nn.Module, stride: int) -> set[str]:
+def _parameters_up_to(model: TimmModel, stride: int) -> set[str]:
     """Names of the parameters that the features of a stride are computed from.
 
     timm registers a model's modules in the order in which they run.
+
+    Raises:
+        InputError: no level has this stride.
     """
-    module = next(level["module"] for level in levels(model) if level["reduction"] == stride)
+    modules = {level["reduction"]: level["module"] for level in reversed(levels(model))}
+    if stride not in modules:
+        raise InputError(
+            f"{type(model).__name__} has no features of stride {stride} to freeze up to; its "
+            f"strides are {', '.join(map(str, sorted(modules)))} (model.backbone.frozen_stride)"
+        )
+    module = modules[stride]
     names = [name for name, _ in model.named_parameters()]
     last = max(i for i, name in enumerate(names) if name.startswith(f"{module}."))
     return set(names[: last + 1])
@@ -371,7 +387,7 @@ def weights_in(model: nn.Module) -> dict[str, Tensor]:
 
 
 def unused_by_features(about: Exchange) -> list[str]:
-    """Names of the tensors that no feature level needs: the classifier, and layers just before it."""
+    """Names of the tensors that no feature level needs: the classifier, and what is just before."""
     model = models.create(about.architecture, about.classes)
     whole = set(model.state_dict())
     every_level = list(range(len(levels(model))))
@@ -394,7 +410,8 @@ def account(model: nn.Module, path: Path) -> tuple[int, list[str]]:
     wrong = [
         name
         for name in tensors
-        if name not in unused and (name not in held or not torch.equal(held[name].cpu(), tensors[name]))
+        if name not in unused
+        and (name not in held or not torch.equal(held[name].cpu(), tensors[name]))
     ]
     if wrong:
         raise InputError(

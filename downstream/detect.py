@@ -71,11 +71,16 @@ def build_config(task: Task, detector: str, found: Config, data_root: Path) -> C
         cfg.model.rpn_head.in_channels = channels[-2]
         cfg.model.roi_head.bbox_roi_extractor.out_channels = channels[-2]
         cfg.model.roi_head.bbox_head.in_channels = channels[-1]
+        # layer 4 halves what RoIAlign gives, rounding up
+        cells = cfg.model.roi_head.bbox_roi_extractor.roi_layer.output_size
+        cfg.model.roi_head.bbox_head.roi_feat_size = (cells + 1) // 2
     else:
         cfg.model.neck.in_channels = channels[-4:]
     classes = voc.class_names(found, data_root / found.root)
     cfg.model.roi_head.bbox_head.num_classes = len(classes)
     parts = voc.dataset_configs(found, data_root, "train", cfg.train_pipeline)
     cfg.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
-    (cfg.test_dataloader.dataset,) = voc.dataset_configs(found, data_root, "test", cfg.test_pipeline)
+    (cfg.test_dataloader.dataset,) = voc.dataset_configs(
+        found, data_root, "test", cfg.test_pipeline
+    )
     return cfg

@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from downstream import backbone
 from downstream.backbone import Loaded
@@ -25,9 +25,9 @@ from pretrain.errors import InputError, unknown
 from results import record
 
 RUNNER_KEYS = (
-    ("model", "train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler")
-    + ("test_dataloader", "test_cfg", "test_evaluator")
-)  # fmt: skip
+    *("model", "train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"),
+    *("test_dataloader", "test_cfg", "test_evaluator"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Task:
         exchange: the file of its weights.
     """
 
-    stage: str
+    stage: record.Stage
     name: str
     label: str
     source: str
@@ -60,7 +60,8 @@ def read_config(folder: str, name: str, data: Config, size: Config, world: int) 
         data: the data set's config; it decides the number of classes.
         size: the protocol's section for the stage: `scale` or `base_size` and `crop_size` in
             pixels, `epochs`, `batch_size` over all devices, `lr` as a factor, `warmup` in steps,
-            `regions` and `proposals` of a detector.
+            a detector's `regions` (trained on, per picture), `region_size` (cells of a region, by
+            RoIAlign) and `proposals` (per picture, before and after NMS).
         world: devices, over which the batch is divided. Where it is smaller than they are many,
             each takes one picture, and the learning rate grows in proportion.
     """
@@ -94,6 +95,8 @@ def read_config(folder: str, name: str, data: Config, size: Config, world: int) 
     cfg.total_batch_size = per_device * world
     if "regions" in size:
         cfg.model.train_cfg.rcnn.sampler.num = size.regions
+    if "region_size" in size:
+        cfg.model.roi_head.bbox_roi_extractor.roi_layer.output_size = size.region_size
     if "proposals" in size:
         before, after = size.proposals
         for proposals in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
@@ -148,13 +151,16 @@ def runner_config(cfg: Config, task: Task, workers: int) -> Config:
             work_dir=str(task.out / "work"),
             launcher="pytorch" if "RANK" in os.environ else "none",
             randomness=dict(seed=task.seed),
-            resume=find_latest_checkpoint(str(task.out / "work")) is not None,
+            resume=(task.out / "work" / "last_checkpoint").is_file(),
             log_level="ERROR",
             default_hooks=dict(
                 logger=dict(type="LoggerHook", interval=20),
                 checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=1),
             ),
-            custom_hooks=[dict(type="WeightsInPlace", exchange=str(task.exchange)), dict(type="Meter")],
+            custom_hooks=[
+                dict(type="WeightsInPlace", exchange=str(task.exchange)),
+                dict(type="Meter"),
+            ],
             env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0)),
             visualizer=dict(
                 type="mmengine.Visualizer",
@@ -166,7 +172,7 @@ def runner_config(cfg: Config, task: Task, workers: int) -> Config:
 
 @HOOKS.register_module()
 class WeightsInPlace(Hook):
-    """Stops a run before its first iteration if the model does not hold the checkpoint's weights."""
+    """Stops a run before its first step if the model does not hold the checkpoint's weights."""
 
     def __init__(self, exchange: str) -> None:
         self.exchange = Path(exchange)
@@ -175,7 +181,9 @@ class WeightsInPlace(Hook):
         if runner.iter == 0:
             model = runner.model.module if hasattr(runner.model, "module") else runner.model
             count, unused = backbone.account(model, self.exchange)
-            print(f"{count} tensors of {self.exchange} in place, {len(unused)} not needed", flush=True)
+            print(
+                f"{count} tensors of {self.exchange} in place, {len(unused)} not needed", flush=True
+            )
 
 
 @HOOKS.register_module()
@@ -183,7 +191,8 @@ class Meter(Hook):
     """Counts training samples and seconds, over resumptions too, and prints a line an epoch."""
 
     def before_train_epoch(self, runner: Runner) -> None:
-        self.began, self.samples, self.losses = time.perf_counter(), 0, []
+        self.began, self.samples = time.perf_counter(), 0
+        self.losses: list[torch.Tensor] = []
 
     def after_train_iter(
         self,
@@ -192,7 +201,8 @@ class Meter(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        assert data_batch is not None and outputs is not None
+        assert data_batch is not None
+        assert outputs is not None
         self.samples += len(data_batch["inputs"]) * distributed.world()
         self.losses.append(outputs["loss"].detach())
 
@@ -335,7 +345,9 @@ def plain(value: Any) -> Any:
 def without_paths(value: Any) -> Any:
     """Settings without the places of data and weights, whose contents are hashed on their own."""
     if isinstance(value, dict):
-        return {k: without_paths(v) for k, v in value.items() if k not in ("checkpoint", "data_root")}
+        return {
+            k: without_paths(v) for k, v in value.items() if k not in ("checkpoint", "data_root")
+        }
     if isinstance(value, list):
         return [without_paths(v) for v in value]
     return value

@@ -8,7 +8,6 @@ import numpy as np
 import safetensors
 import torch
 from safetensors.numpy import load, save
-from torch import nn
 
 from downstream.backbone import Loaded
 from pretrain import augment, loader, recipe
@@ -49,7 +48,7 @@ def extract(
     loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
 ) -> np.ndarray:
     """Features [N, D] in float32: what the model's classifier would see, in evaluation mode."""
-    model: nn.Module = loaded.model.to(device).eval()
+    model = loaded.model.to(device).eval()
     found = []
     for images, _ in loader.evaluation(view, 256, workers):
         pixels = images.to(device, non_blocking=True).float() / 255

@@ -13,8 +13,10 @@ from pretrain import data, distributed, recipe, train
 from results import record
 
 
-def settings(task: Task, dataset: str, options: Sequence[str], about: backbone.Exchange) -> recipe.Recipe:
-    """The fine-tuning recipe for a backbone: its architecture and normalisation, the protocol's size."""
+def settings(
+    task: Task, dataset: str, options: Sequence[str], about: backbone.Exchange
+) -> recipe.Recipe:
+    """The fine-tuning recipe for a backbone: its architecture and moments, the protocol's size."""
     found = recipe.from_config(recipe.read("probe", "finetune"), "finetune")
     sized = recipe.under_protocol(found, recipe.read_protocol(task.protocol), "finetune")
     fitted = replace(
@@ -28,9 +30,7 @@ def settings(task: Task, dataset: str, options: Sequence[str], about: backbone.E
     return recipe.override(fitted, recipe.parse_options(list(options)))
 
 
-def run(
-    task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]
-) -> None:
+def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
     """Fine-tunes on the training set and reports the last epoch on test.
 
     Raises:

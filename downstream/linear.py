@@ -95,9 +95,7 @@ def choose(
     return best[1], scores
 
 
-def run(
-    task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]
-) -> None:
+def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
     """Extracts features, chooses the penalty, fits on the whole training set, reports on test.
 
     Raises:

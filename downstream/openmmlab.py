@@ -40,8 +40,8 @@ def prepare(scope: str | None = None) -> None:
         import mmdet.utils
         import mmseg.utils
 
-    mmdet.utils.register_all_modules(init_default_scope=False)
-    mmseg.utils.register_all_modules(init_default_scope=False)
+        mmdet.utils.register_all_modules(init_default_scope=False)
+        mmseg.utils.register_all_modules(init_default_scope=False)
     if scope is not None:
         init_default_scope(scope)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -14,17 +15,28 @@ from mmseg.datasets import BaseSegDataset
 
 from pretrain.data import missing
 
-CAMVID = (
-    ("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car")
-    + ("Pedestrian", "Bicyclist")
-)  # fmt: skip
+CAMVID = tuple(
+    [
+        "Sky",
+        "Building",
+        "Pole",
+        "Road",
+        "Pavement",
+        "Tree",
+        "SignSymbol",
+        "Fence",
+        "Car",
+        "Pedestrian",
+        "Bicyclist",
+    ]
+)
 
 
 @DATASETS.register_module()
 class CamVid(BaseSegDataset):
     """CamVid's 11 classes. Label 11 is void: as a class that is not asked for, mmseg ignores it."""
 
-    METAINFO = dict(classes=(*CAMVID, "Void"), palette=[[i, i, i] for i in range(12)])
+    METAINFO: ClassVar = dict(classes=(*CAMVID, "Void"), palette=[[i, i, i] for i in range(12)])
 
     def __init__(self, **kwargs) -> None:
         super().__init__(

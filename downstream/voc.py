@@ -30,10 +30,14 @@ class VocLayout(XMLDataset):
         self.dropped = 0
         data_list = super().load_data_list()
         if self.dropped:
-            print_log(f"left out {self.dropped} boxes without an area in {self.ann_file}", "current")
+            print_log(
+                f"left out {self.dropped} boxes without an area in {self.ann_file}", "current"
+            )
         return data_list
 
-    def _parse_instance_info(self, raw_ann_info: ET.ElementTree, minus_one: bool = True) -> list[dict]:
+    def _parse_instance_info(
+        self, raw_ann_info: ET.ElementTree, minus_one: bool = True
+    ) -> list[dict]:
         names = {obj.findtext("name") for obj in raw_ann_info.findall("object")}
         if strange := sorted(str(name) for name in names - set(self.metainfo["classes"])):
             raise InputError(
@@ -43,7 +47,9 @@ class VocLayout(XMLDataset):
         instances = super()._parse_instance_info(raw_ann_info, minus_one)
         if self.test_mode:
             return instances
-        whole = [i for i in instances if i["bbox"][2] > i["bbox"][0] and i["bbox"][3] > i["bbox"][1]]
+        whole = [
+            i for i in instances if i["bbox"][2] > i["bbox"][0] and i["bbox"][3] > i["bbox"][1]
+        ]
         self.dropped += len(instances) - len(whole)
         return [instance | {"ignore_flag": 0} for instance in whole]
 
@@ -76,7 +82,9 @@ class VocMap(VOCMetric):
         }
 
 
-def dataset_configs(data: Config, data_root: Path, role: str, pipeline: Sequence[dict]) -> list[dict]:
+def dataset_configs(
+    data: Config, data_root: Path, role: str, pipeline: Sequence[dict]
+) -> list[dict]:
     """mmdet's configs of the parts of a split: "train" or "test".
 
     Raises:

@@ -1,15 +1,15 @@
-"""The exchange file, which every later stage reads, and the resume state, which only pretraining does."""
+"""The exchange file, which every later stage reads, and the resume state, which stays here."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import safetensors
@@ -41,7 +41,7 @@ class Exchange:
     std: tuple[float, float, float]
     resolution: int
     crop_ratio: float
-    interpolation: str
+    interpolation: Literal["bilinear", "bicubic"]
     pretrained: bool
     recipe: str
     protocol: str
@@ -115,9 +115,13 @@ def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:
+            # torch.load does not compare the checksums that torch.save writes
+            if (member := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"bad checksum of {member}")
         return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # what damaged bytes raise depends on where the damage is
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"{path}: the saved state is damaged ({reason}); remove it to start this run again"
         ) from error

@@ -29,7 +29,7 @@ def arguments(prog: str, description: str) -> argparse.ArgumentParser:
 def default_workers() -> int:
     """Loader processes per device: none on small machines, where they would only take turns."""
     cores = len(os.sched_getaffinity(0))
-    return 0 if cores <= 2 else min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    return 0 if cores <= 2 else min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def stage_dataset(protocol, stage: str) -> str:

@@ -114,7 +114,9 @@ def load(name: str, data_root: Path, role: str) -> ImageSet:
     """
     data = config(name)
     if data.layout not in READERS:
-        raise InputError(f"{name} has no class per image (layout {data.layout}): not a set to classify")
+        raise InputError(
+            f"{name} has no class per image (layout {data.layout}): not a set to classify"
+        )
     root, split = data_root / data.root, data.splits[role]
     if not root.is_dir():
         raise missing(root, "no such folder", data)
@@ -126,6 +128,9 @@ def load(name: str, data_root: Path, role: str) -> ImageSet:
             f"{data.sizes[split]} of {data.classes}",
             data,
         )
+    if images.labels.min() < 0 or images.labels.max() >= data.classes:
+        found = f"{images.labels.min()} to {images.labels.max()}"
+        raise missing(root, f"{split} has labels {found}, expected 0 to {data.classes - 1}", data)
     return images
 
 
@@ -163,7 +168,7 @@ def _read_places365(data: Config, root: Path, split: str) -> ImageSet:
 
 
 def _read_tiny_imagenet(data: Config, root: Path, split: str) -> ImageSet:
-    """Tiny-ImageNet's: train/<wnid>/images, and val/val_annotations.txt; `wnids` are the part used."""
+    """Tiny-ImageNet's: train/<wnid>/images, val/val_annotations.txt; `wnids` are the part used."""
     first, last = data.wnids
     listing = root / "wnids.txt"
     if not listing.is_file():
@@ -212,7 +217,7 @@ def _read_pickle(data: Config, path: Path) -> dict[bytes, Any]:
         raise missing(path, f"MD5 {found}, expected {expected}", data)
     try:
         return _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # what damaged bytes raise depends on where the damage is
         raise missing(path, f"not a CIFAR batch ({error})", data) from error
 
 
@@ -221,10 +226,15 @@ def _read_cifar(data: Config, root: Path, split: str) -> ImageSet:
     batches = [_read_pickle(data, root / name) for name in data.batches[split]]
     meta = _read_pickle(data, root / data.meta)
     label_key, names_key = data.label_key.encode(), data.names_key.encode()
-    planar = np.concatenate([np.asarray(batch[b"data"], np.uint8) for batch in batches])
-    pixels = np.ascontiguousarray(planar.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    labels = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
-    classes = tuple(name.decode() for name in meta[names_key])
+    try:
+        planar = np.concatenate([np.asarray(batch[b"data"], np.uint8) for batch in batches])
+        pixels = np.ascontiguousarray(planar.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        labels = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
+        classes = tuple(name.decode() for name in meta[names_key])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise missing(root, f"not CIFAR's batches ({error!r})", data) from error
+    if len(pixels) != len(labels):
+        raise missing(root, f"{split} has {len(pixels)} pictures, {len(labels)} labels", data)
     return ImageSet(data.name, data.mirrors, split, classes, labels, root, pixels=pixels)
 
 

@@ -29,7 +29,11 @@ def process_group() -> Iterator[torch.device]:
     NCCL between GPUs, gloo between CPUs.
     """
     cuda = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    device = (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if cuda
+        else torch.device("cpu")
+    )
     if cuda:
         torch.cuda.set_device(device)
     if "RANK" in os.environ:
@@ -86,4 +90,4 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def announced_world() -> int:
     """How many processes torchrun has announced, before their group is formed."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return int(os.environ.get("WORLD_SIZE", "1"))

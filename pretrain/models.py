@@ -18,6 +18,9 @@ def _narrow(layers: tuple[int, ...], **stem: Any) -> Any:
     return dict(block=BasicBlock, layers=layers, channels=(32, 64, 128, 256), **stem)
 
 
+# An nn.Module with what all of timm's have beside: pretrained_cfg, feature_info, forward_features,
+# forward_intermediates. Its own type says nothing of them.
+TimmModel = Any
 DEEP = dict(stem_width=16, stem_type="deep", avg_down=True)
 
 
@@ -25,7 +28,7 @@ def _build(arguments: dict[str, Any], **overrides: Any) -> ResNet:
     # The arguments that timm's registry hands to every constructor; there are no weights to load.
     for key in ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         overrides.pop(key, None)
-    model = ResNet(**(arguments | overrides))
+    model: TimmModel = ResNet(**(arguments | overrides))
     model.pretrained_cfg = {"classifier": "fc", "first_conv": "conv1"}
     return model
 
@@ -48,7 +51,7 @@ def resnet18d_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
     return _build(_narrow((2, 2, 2, 2), **DEEP), **kwargs)
 
 
-def create(arch: str, classes: int, **kwargs: Any) -> nn.Module:
+def create(arch: str, classes: int, **kwargs: Any) -> TimmModel:
     """A timm model without weights.
 
     Args:
@@ -85,12 +88,11 @@ def initialise(model: nn.Module, *, zero_gamma: bool) -> None:
     if zero_gamma:
         for module in model.modules():
             # timm's residual blocks know which of their norms is the last
-            if hasattr(module, "zero_init_last"):
-                module.zero_init_last()
+            if zero := getattr(module, "zero_init_last", None):
+                zero()
 
 
-
-def classifier(model: nn.Module) -> str:
+def classifier(model: TimmModel) -> str:
     """The name that timm gives a model's classifier: "fc", "classifier", "head.fc" ...
 
     Raises:
@@ -118,6 +120,7 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     ]
     if problems:
         raise InputError(
-            f"the checkpoint does not fit the model, {len(problems)} tensors: " + "; ".join(problems)
+            f"the checkpoint does not fit the model, {len(problems)} tensors: "
+            + "; ".join(problems)
         )
     model.load_state_dict(dict(tensors))

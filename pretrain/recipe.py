@@ -6,7 +6,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mmengine.config import Config
 
@@ -70,7 +71,9 @@ def read(folder: str, name: str) -> Config:
         InputError: there is no such file; the message offers the nearest names.
     """
     if name not in names(folder):
-        raise unknown({"pretrain": "recipe", "data": "data set"}.get(folder, folder), name, names(folder))
+        raise unknown(
+            {"pretrain": "recipe", "data": "data set"}.get(folder, folder), name, names(folder)
+        )
     return Config.fromfile(str(CONFIGS / folder / f"{name}.py"))
 
 
@@ -111,24 +114,53 @@ def parse_options(options: list[str]) -> dict[str, Any]:
     return parsed
 
 
+def check(what: str, key: str, value: Any) -> None:
+    """Whether a value is of the type that a field of `Recipe` is annotated with.
+
+    Raises:
+        InputError: it is not; the message opens with `what`.
+    """
+    hint = get_type_hints(Recipe)[key]
+    if not _fits(value, hint):
+        raise InputError(f"{what}: {value!r}, expected {_in_words(hint)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """A whole number also counts as a float, no bool counts as a number."""
+    parts = get_args(hint)
+    if get_origin(hint) is Literal:
+        return value in parts
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if get_origin(hint) is tuple:
+        return type(value) is tuple and len(value) == len(parts) and all(map(_fits, value, parts))
+    return type(value) in (int, float) if hint is float else type(value) is hint
+
+
+def _in_words(hint: Any) -> str:
+    """A type as messages name it: "fp32 or fp16", "int or None", "3 numbers"."""
+    if get_origin(hint) is tuple:
+        return f"{len(get_args(hint))} numbers"
+    if get_args(hint):
+        return " or ".join(map(_in_words, get_args(hint)))
+    return {NoneType: "None", float: "a number"}.get(hint, str(getattr(hint, "__name__", hint)))
+
+
 def override(recipe: Recipe, options: dict[str, Any]) -> Recipe:
     """A recipe with some of its fields changed.
 
     Raises:
         InputError: a key that is no field, or a value of another type than the field's.
     """
-    known = {field.name: field for field in fields(Recipe)}
-    for key, value in options.items():
+    known = {field.name for field in fields(Recipe)}
+    changes: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
+    }
+    for key, value in changes.items():
         if key not in known:
             raise unknown("option", key, known)
-        before = getattr(recipe, key)
-        numbers = isinstance(before, int | float) and isinstance(value, int | float)
-        same = type(value) is type(before) or (
-            numbers and not isinstance(before, bool) and not isinstance(value, bool)
-        )
-        if not (same or before is None or value is None):
-            raise InputError(f"option {key}={value!r}: it is {before!r} now, of another type")
-    return replace(recipe, **options)
+        check(f"option {key}", key, value)
+    return replace(recipe, **changes)
 
 
 def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain") -> Recipe:
@@ -180,7 +212,8 @@ def from_config(config: Config, name: str) -> Recipe:
     mmengine ignores unknown top-level keys in silence, so they are checked here.
 
     Raises:
-        InputError: a key that is no field of `Recipe`, or a field without a value.
+        InputError: a key that is no field of `Recipe`, a field without a value, or a value of
+            another type than its field's.
     """
     values = dict(config.items())
     known = {field.name for field in fields(Recipe)}
@@ -188,6 +221,8 @@ def from_config(config: Config, name: str) -> Recipe:
         if key not in known:
             raise InputError(f"{name}: {unknown('key', key, known)}")
     values |= {key: tuple(values[key]) for key in ("mean", "std") if key in values}
+    for key, value in values.items():
+        check(f"{name}: {key}", key, value)
     try:
         return Recipe(**values)
     except TypeError as error:

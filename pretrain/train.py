@@ -91,7 +91,7 @@ def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
-def build(job: Job) -> nn.Module:
+def build(job: Job) -> models.TimmModel:
     """The model at step 0: initialised as the paper does, or with the weights it starts from.
 
     Raises:
@@ -108,7 +108,7 @@ def build(job: Job) -> nn.Module:
     return model.to(job.device, memory_format=torch.channels_last)
 
 
-def load_teacher(job: Job) -> nn.Module | None:
+def load_teacher(job: Job) -> models.TimmModel | None:
     """The frozen teacher, in evaluation mode; None for recipes that do not distil.
 
     Raises:
@@ -128,7 +128,9 @@ def load_teacher(job: Job) -> nn.Module | None:
         ("std", about.std, job.recipe.std),
     ):
         if theirs != ours:
-            raise InputError(f"{job.teacher}: the teacher's {what}: {theirs}, the student's: {ours}")
+            raise InputError(
+                f"{job.teacher}: the teacher's {what}: {theirs}, the student's: {ours}"
+            )
     teacher = models.create(about.architecture, about.classes)
     models.load_strictly(teacher, tensors)
     return teacher.to(job.device, memory_format=torch.channels_last).eval().requires_grad_(False)

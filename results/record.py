@@ -30,6 +30,7 @@ PACKAGES = (
     "onedl-mmsegmentation",
 )
 
+Stage = Literal["pretrain", "detect", "segment", "linear", "finetune"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -98,7 +99,7 @@ class Record(_Strict):
     """One run."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    stage: Literal["pretrain", "detect", "segment", "linear", "finetune"]
+    stage: Stage
     task: str = Field(description="the stage with its choices: detect-fpn, linear-cifar10 ...")
     recipe: str = Field(description="the row: a recipe's name, or the backbone's label")
     protocol: str

@@ -1,4 +1,4 @@
-# CIFAR-10 re-encoded as 32 x 32 JPEG, as an image folder: close to, not bit-identical with, CIFAR-10.
+# CIFAR-10 re-encoded as 32 x 32 JPEG, in an image folder: close to CIFAR-10, not bit-identical.
 mirrors = "cifar10"
 layout = "folder"
 root = "cifar10-jpeg"

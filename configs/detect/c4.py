@@ -5,7 +5,9 @@
 _base_ = ["mmdet::_base_/models/faster-rcnn_r50-caffe-c4.py", "_common.py"]
 
 model = dict(
-    backbone=dict(_delete_=True, type="TimmFeatures", out_levels=(-2,), frozen_stride=4, freeze_norm=True),
+    backbone=dict(
+        _delete_=True, type="TimmFeatures", out_levels=(-2,), frozen_stride=4, freeze_norm=True
+    ),
     rpn_head=dict(feat_channels=1024),
     roi_head=dict(
         shared_head=dict(_delete_=True, type="TimmLastStage", freeze_norm=True),

@@ -1,4 +1,4 @@
-# Bag of Tricks, tables 8 and 9, "B-standard": ResNet-50-B with the baseline training of section 2.1.
+# Bag of Tricks, tables 8 and 9, "B-standard": ResNet-50-B, trained as in section 2.1.
 # Published: 76.14 top-1 (table 8).
 # make pretrain VARIANT=b-standard PROTOCOL=paper GPUS=8
 

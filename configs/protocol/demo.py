@@ -1,4 +1,4 @@
-# Rendered data, two CPU cores, minutes. Shows that every stage works; says nothing about photographs.
+# Rendered data, two CPU cores, minutes: shows that every stage works, not what photographs do.
 name = "demo"
 note = "rendered data and tiny networks"
 
@@ -18,20 +18,21 @@ datasets = dict(
 stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
 # Factors on a recipe's epochs, batch size and learning rate; a resolution in its place.
-pretrain = dict(epochs=1 / 10, batch_size=1 / 16, lr=1 / 4, resolution=64)
-finetune = dict(epochs=1 / 10, batch_size=1 / 16, lr=1, resolution=64)
+pretrain = dict(epochs=1 / 20, batch_size=1 / 32, lr=1 / 4, resolution=64)
+finetune = dict(epochs=1 / 200, batch_size=1 / 24, lr=1, resolution=64)
 # Probes see their pictures at the source's resolution.
 linear = dict(resolution=64)
 
 # Pixels, epochs, total batch, a factor on the learning rate, warm-up in steps; of the detector, the
-# regions trained on and the proposals before and after NMS.
+# regions trained on, their cells, and the proposals before and after NMS.
 detect = dict(
     scale=(160, 128),
-    epochs=8,
+    epochs=4,
     batch_size=4,
     lr=10,
     warmup=50,
     regions=32,
+    region_size=7,
     proposals=(1000, 100),
 )
-segment = dict(base_size=128, crop_size=(112, 112), epochs=6, batch_size=8, lr=1)
+segment = dict(base_size=128, crop_size=(112, 112), epochs=4, batch_size=8, lr=1)

@@ -1,4 +1,4 @@
-# Small real data, one GPU, under an hour. Tells which trick helps here, not what the papers measured.
+# Small real data, one GPU, under an hour: which trick helps here, not what the papers measured.
 name = "mini"
 note = "small real data: Tiny-ImageNet-100, tinyloc, BCCD, CamVid and CIFAR-10 as JPEG"
 
@@ -11,11 +11,43 @@ datasets = {
     "ade20k": "camvid",
     "cifar10": "cifar10-jpeg",
 }
+# What `make data ARCHIVES=DIR` unpacks: folder, then its archives with their SHA-256.
+archives = {
+    "tiny-imagenet-200": {
+        "tiny-imagenet-200-train-001-050.tar.xz": (
+            "bdc7dd338c3c24d8bb2622c99dfbedcceda33f06926a2c32ee561ba89df14f04"
+        ),
+        "tiny-imagenet-200-train-051-100.tar.xz": (
+            "26c4171a7fcfbf94ae801b876756ca83ec55c6cc2badcde8586885381cd1810c"
+        ),
+        "tiny-imagenet-200-train-101-120.tar.xz": (
+            "4207f13bfeeba4ee07cbceeda3170a50bc2f3a848fdeb1cee80a61f4f786414d"
+        ),
+        "tiny-imagenet-200-val.tar.xz": (
+            "d0e0cfcfa0c172db037c28e995ee5a25f56d43b2c49caa1e93117258a947a9a3"
+        ),
+    },
+    "cifar10-jpeg": {
+        "cifar10-test.tar.xz": ("e821b07861dc9540d1628cfd7425d8a543f0be264f930788667466352c67ee2f"),
+        "cifar10-train.tar.xz": (
+            "89d9753b82b77aa33e6774e01a06ea38184738d5662398c92905a362d2f2aa64"
+        ),
+    },
+    "BCCD": {
+        "bccd.tar.xz": ("cdf19b5cfde0f8fd606a7a22304bb9d2cdcf9a0304e24626b15577bbd81ed6a0"),
+    },
+    "camvid": {
+        "camvid.tar": ("08b73fb1b1a4c19b6771f7eadedb7b0caca94cdfd07122f41addf44d3b0cc168"),
+    },
+}
+
 stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
 pretrain = dict(epochs=1 / 6, batch_size=1 / 4, lr=1 / 2, resolution=64)
 finetune = dict(epochs=1 / 10, batch_size=1 / 6, lr=1, resolution=64)
 linear = dict(resolution=64)
 
-detect = dict(scale=(192, 192), epochs=12, batch_size=8, lr=5, warmup=100, regions=64, proposals=(2000, 300))
+detect = dict(
+    scale=(192, 192), epochs=12, batch_size=8, lr=5, warmup=100, regions=64, proposals=(2000, 300)
+)
 segment = dict(base_size=240, crop_size=(192, 192), epochs=30, batch_size=16, lr=1)

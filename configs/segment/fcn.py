@@ -16,7 +16,12 @@ crop_size = (480, 480)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="RandomResize", scale=(8 * base_size, base_size), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(
+        type="RandomResize",
+        scale=(8 * base_size, base_size),
+        ratio_range=(0.5, 2.0),
+        keep_ratio=True,
+    ),
     dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomBlur", prob=0.5),
@@ -46,7 +51,9 @@ total_batch_size = 16
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys=dict(decode_head=dict(lr_mult=10), auxiliary_head=dict(lr_mult=10))),
+    paramwise_cfg=dict(
+        custom_keys=dict(decode_head=dict(lr_mult=10), auxiliary_head=dict(lr_mult=10))
+    ),
 )
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=120)
 test_cfg = dict(type="TestLoop")

@@ -1,0 +1,182 @@
+# trickbench: the stages as a graph of files. A record depends on its checkpoint, a table on its
+# records; what is there and newer is not made again. `make` alone explains.
+
+PROTOCOL ?= demo
+SEED ?= 0
+DATA ?= data
+RUNS ?= runs
+GPUS ?= 1
+MODE ?= linear
+JOBS ?= $(shell nproc)
+BASE_PYTHON ?= python3
+
+# PYTHON= names an environment that the user already has, in place of .venv
+ifeq ($(origin PYTHON),undefined)
+PYTHON := .venv/bin/python
+ENVIRONMENT := .venv/.ready
+endif
+
+# one process per GPU; a single one needs no launcher
+LAUNCH := $(if $(filter-out 1,$(GPUS)),-m torch.distributed.run --standalone --nproc-per-node $(GPUS))
+COMMON = --protocol $(PROTOCOL) --seed $(SEED) --data $(DATA) --runs $(RUNS) \
+	$(if $(WORKERS),--workers $(WORKERS)) $(if $(OPTIONS),--cfg-options $(OPTIONS))
+HERE := $(RUNS)/$(PROTOCOL)
+
+# The name of a task's folder: the stage, and every choice that is not the default.
+PRETRAIN := pretrain$(if $(DATASET),-$(DATASET))
+DETECT := detect$(if $(DETECTOR),-$(DETECTOR))$(if $(DATASET),-$(DATASET))
+SEGMENT := segment$(if $(DATASET),-$(DATASET))
+PROBE := $(MODE)-$(DATASET)
+# The backbone's folder: a recipe's name, or the specification made a file name.
+BACKBONE_LABEL := $(if $(BACKBONE),$(shell printf %s '$(BACKBONE)' | tr -cs 'A-Za-z0-9._-' -),$(VARIANT))
+
+# Only the demo protocol's data are made; others are downloaded by hand (docs/data.md).
+DATA_READY := $(if $(filter demo,$(PROTOCOL)),$(DATA)/demo/manifest.json)
+
+.SECONDARY:  # checkpoints on the way to a record are kept
+
+ifneq ($(filter pretrain,$(MAKECMDGOALS)),)
+$(if $(VARIANT),,$(error name a recipe: make pretrain VARIANT=best))
+endif
+ifneq ($(filter detect segment probe,$(MAKECMDGOALS)),)
+$(if $(BACKBONE_LABEL),,$(error name a backbone: VARIANT=best, or BACKBONE=random:resnet50d))
+endif
+ifneq ($(filter probe,$(MAKECMDGOALS)),)
+$(if $(DATASET),,$(error name a data set to probe on: make probe VARIANT=best DATASET=cifar10))
+endif
+
+.PHONY: help
+help:
+	@echo 'trickbench: which backbone, trained how, transfers best?'
+	@echo
+	@echo '  make demo                      everything on rendered data: two CPU cores, minutes'
+	@echo '  make test                      style, types and tests'
+	@echo
+	@echo '  make pretrain VARIANT=best     train a backbone; its teacher first, if it has one'
+	@echo '  make detect   VARIANT=best     Faster R-CNN on it       (DETECTOR=fpn)'
+	@echo '  make segment  VARIANT=best     dilated FCN on it'
+	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear or finetune)'
+	@echo '  make tables                    print and write the tables of all records'
+	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the mini data'
+	@echo
+	@echo '  PROTOCOL=demo|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
+	@echo '  BACKBONE=random:resnet50d, timm:NAME or file:PATH,arch=NAME  in place of VARIANT='
+	@echo '  TEACHER=backbone.safetensors  OPTIONS="epochs=1 limit=500"  WORKERS=4'
+	@echo '  PYTHON=python  an environment of your own in place of .venv'
+
+# --- set-up -----------------------------------------------------------------------------------
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+		{ echo 'trickbench needs Python 3.11 or 3.12: make BASE_PYTHON=python3.11 ...' >&2; exit 2; }
+	$(BASE_PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .
+	touch $@
+
+# The newest versions that fit together on Linux, for both Pythons; needs uv. Look at what changed.
+.PHONY: lock
+lock:
+	grep '^#' requirements.lock > requirements.tmp
+	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
+		--python-platform x86_64-unknown-linux-gnu --no-emit-package opencv-python \
+		--no-header --no-annotate >> requirements.tmp
+	mv requirements.tmp requirements.lock
+
+# --- data -------------------------------------------------------------------------------------
+
+.PHONY: data
+data: $(ENVIRONMENT)
+ifeq ($(PROTOCOL),demo)
+	$(PYTHON) -m demo --out $(DATA)/demo
+else
+	$(PYTHON) -m downstream data --protocol $(PROTOCOL) --data $(DATA) $(if $(ARCHIVES),--archives $(ARCHIVES))
+endif
+
+$(DATA)/demo/manifest.json: $(wildcard demo/*.py) | $(ENVIRONMENT)
+	$(PYTHON) -m demo --out $(DATA)/demo
+	@touch $@
+
+# --- pretraining ------------------------------------------------------------------------------
+
+.PHONY: pretrain
+pretrain: $(HERE)/$(PRETRAIN)/$(VARIANT)/seed$(SEED)/backbone.safetensors
+
+# $(1): the task's folder, $(2): its data set, where that is not the protocol's own
+define pretrain_rule
+$(HERE)/$(1)/%/seed$(SEED)/backbone.safetensors: $(DATA_READY) | $(ENVIRONMENT)
+	$(PYTHON) $(LAUNCH) -m pretrain $$* $(COMMON) $(if $(2),--dataset $(2)) \
+		$(if $(TEACHER),--teacher $(TEACHER))
+
+# Distilled recipes wait for their teachers, unless TEACHER= names one.
+ifndef TEACHER
+$(HERE)/$(1)/distill/seed$(SEED)/backbone.safetensors: $(HERE)/$(1)/teacher/seed$(SEED)/backbone.safetensors
+$(HERE)/$(1)/best/seed$(SEED)/backbone.safetensors: $(HERE)/$(1)/teacher-mixup/seed$(SEED)/backbone.safetensors
+endif
+endef
+$(eval $(call pretrain_rule,pretrain,))
+ifneq ($(PRETRAIN),pretrain)
+$(eval $(call pretrain_rule,$(PRETRAIN),$(DATASET)))
+endif
+
+# --- downstream -------------------------------------------------------------------------------
+
+.PHONY: detect segment probe
+detect: $(HERE)/$(DETECT)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
+segment: $(HERE)/$(SEGMENT)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
+probe: $(HERE)/$(PROBE)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
+
+# $(1): the task's folder, $(2): the command and its choices. A recipe's record depends on its
+# checkpoint; any other backbone is found, or refused, by the command itself.
+define downstream_rules
+$(HERE)/$(1)/%/seed$(SEED)/record.json: $(HERE)/pretrain/%/seed$(SEED)/backbone.safetensors
+	$(PYTHON) $(LAUNCH) -m downstream $(2) --variant $$* $(COMMON)
+
+$(HERE)/$(1)/random-%/seed$(SEED)/record.json: $(DATA_READY) | $(ENVIRONMENT)
+	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone random:$$* $(COMMON)
+
+ifdef BACKBONE
+.PHONY: $(HERE)/$(1)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
+$(HERE)/$(1)/$(BACKBONE_LABEL)/seed$(SEED)/record.json: $(DATA_READY) | $(ENVIRONMENT)
+	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone '$(BACKBONE)' $(COMMON)
+endif
+endef
+choice = $(if $(2),--$(1) $(2))
+$(eval $(call downstream_rules,$(DETECT),detect $(call choice,detector,$(DETECTOR)) $(call choice,dataset,$(DATASET))))
+$(eval $(call downstream_rules,$(SEGMENT),segment $(call choice,dataset,$(DATASET))))
+$(foreach mode,linear finetune,$(foreach set,$(sort places365 cifar10 cifar100 $(DATASET)),\
+	$(eval $(call downstream_rules,$(mode)-$(set),probe --mode $(mode) --dataset $(set)))))
+
+# --- results ----------------------------------------------------------------------------------
+
+.PHONY: tables
+tables: | $(ENVIRONMENT)
+	@$(PYTHON) -m results tables --protocol $(PROTOCOL) --runs $(RUNS)
+
+# --- demo -------------------------------------------------------------------------------------
+
+# Two recipes and random weights, each through every task, side by side on the machine's cores: the
+# convolutions of several runs share the cores better than the threads of one do.
+DEMO_BACKBONES := best d-efficient random-resnet50d
+DEMO_TASKS := detect segment linear-places365 linear-cifar10
+
+.PHONY: demo demo-records
+demo: $(DATA)/demo/manifest.json
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs $(JOBS) PROTOCOL=demo demo-records
+	@$(MAKE) --no-print-directory PROTOCOL=demo tables
+
+demo-records: $(foreach backbone,$(DEMO_BACKBONES),$(foreach task,$(DEMO_TASKS),\
+	$(HERE)/$(task)/$(backbone)/seed$(SEED)/record.json))
+
+# --- tests ------------------------------------------------------------------------------------
+
+.PHONY: test lint
+lint: | $(ENVIRONMENT)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+test: lint
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest

@@ -1,0 +1,20 @@
+# The papers' own scale: ImageNet, Places365, VOC, ADE20K; many GPUs. All settings as they stand.
+name = "paper"
+note = "the papers' data sets at the papers' scale"
+
+architectures = dict()
+datasets = dict(
+    imagenet="imagenet",
+    places365="places365",
+    cifar10="cifar10",
+    cifar100="cifar100",
+    voc="voc",
+    ade20k="ade20k",
+)
+stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
+
+pretrain = dict()
+finetune = dict()
+linear = dict()
+detect = dict()
+segment = dict()

@@ -1,0 +1,195 @@
+"""`make data`: unpacks a protocol's archives, builds what is built from them, checks every set."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+from mmengine.config import Config
+from PIL import Image
+
+from pretrain import data, recipe
+from pretrain.data import missing
+from pretrain.errors import InputError
+from results.record import sha256_of
+
+CELL, SIDE = 64, 3  # pixels of a Tiny-ImageNet picture; a tinyloc picture is 3 x 3 of them
+
+
+def run(protocol: str, data_root: Path, archives: Path | None) -> None:
+    """Makes a protocol's data ready, and says of each set how many samples it found.
+
+    Args:
+        archives: the folder with the protocol's archives; not needed if they are unpacked already.
+
+    Raises:
+        InputError: an archive or a data set is missing, damaged or only half there.
+    """
+    overlay = recipe.read_protocol(protocol)
+    if archives is not None:
+        unpack(overlay, archives, data_root)
+    if "tinyloc" in overlay.datasets.values():
+        build_tinyloc(data_root)
+    for name in sorted(set(overlay.datasets.values())):
+        print(f"{name}: {check(data.config(name), data_root)}")
+
+
+def check(found: Config, data_root: Path) -> str:
+    """Counts the samples of a data set's splits against what its config pins.
+
+    Raises:
+        InputError: they are missing, or not as many.
+    """
+    if found.layout in data.READERS:
+        sets = [data.load(found.name, data_root, role) for role in ("train", "test")]
+        counts = {images.split: len(images) for images in sets}
+    else:
+        from downstream import openmmlab
+
+        openmmlab.prepare()
+        from downstream import scenes, voc
+
+        for role in ("train", "test"):
+            if found.layout == "voc":
+                voc.dataset_configs(found, data_root, role, [])
+            else:
+                scenes.dataset_config(found, data_root, role, [])
+        counts = dict(found.sizes)
+    return ", ".join(f"{count} {split}" for split, count in counts.items())
+
+
+def unpack(overlay: Config, archives: Path, data_root: Path) -> None:
+    """Unpacks the archives that the protocol lists, each into its folder, checked by SHA-256.
+
+    A folder that is there already is left alone, and one appears only when it is complete.
+
+    Raises:
+        InputError: an archive is missing, or not the one that the protocol was written for.
+    """
+    if "archives" not in overlay:
+        raise InputError(f"the {overlay.name} protocol has no archives to unpack; see docs/data.md")
+    for folder, parts in overlay.archives.items():
+        target = data_root / folder
+        if target.exists():
+            print(f"{target}: there already")
+            continue
+        for name, digest in parts.items():
+            path = archives / name
+            if not path.is_file():
+                raise InputError(f"{path}: no such archive; see docs/data.md for where to get it")
+            if (seen := sha256_of(path)) != digest:
+                raise InputError(f"{path}: SHA-256 {seen}, expected {digest}: download it again")
+        data_root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_root, prefix=".unpacking-") as scratch:
+            for name in parts:
+                with tarfile.open(archives / name) as archive:
+                    archive.extractall(scratch, filter="data")
+            inner = Path(scratch) / folder
+            shutil.move(inner if inner.is_dir() else scratch, target)
+            Path(scratch).mkdir(exist_ok=True)  # what the context manager removes
+        print(f"{target}: unpacked {len(parts)} archives")
+
+
+def build_tinyloc(data_root: Path) -> None:
+    """Builds tinyloc from Tiny-ImageNet's classes 101 to 120, in VOC's layout.
+
+    Each picture is a 3 x 3 grid of nine different images (192 x 192), drawn without replacement in
+    a seeded order, with their nine hand-drawn boxes: trainval from the training images, test from
+    the validation images. The source of the mini protocol uses classes 1 to 100 only.
+
+    Raises:
+        InputError: Tiny-ImageNet is missing or only half there.
+    """
+    found = data.config("tinyloc")
+    target = data_root / found.root
+    if target.exists():
+        return
+    source = data_root / data.config("tiny-imagenet-100").root
+    classes = _wnids(source, found)
+    with tempfile.TemporaryDirectory(dir=data_root, prefix=".building-") as scratch:
+        root = Path(scratch) / "tinyloc"
+        for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (root / folder).mkdir(parents=True)
+        for part, boxes in (
+            ("trainval", _training_boxes(source, classes)),
+            ("test", _validation_boxes(source, classes)),
+        ):
+            order = np.random.default_rng(0).permutation(len(boxes))
+            count = len(boxes) // SIDE**2
+            names = [f"{part}_{i:06d}" for i in range(count)]
+            for i, name in enumerate(names):
+                chosen = [boxes[k] for k in order[i * SIDE**2 : (i + 1) * SIDE**2]]
+                _write_picture(root, name, chosen)
+            (root / f"ImageSets/Main/{part}.txt").write_text("\n".join(names) + "\n")
+        (root / "classes.txt").write_text("\n".join(classes) + "\n")
+        root.rename(target)
+    print(f"{target}: built from {source}")
+
+
+# a file, its class, and its box: x0, y0, x1, y1 in pixels counted from 0, the last included
+Boxed = tuple[Path, str, tuple[int, int, int, int]]
+
+
+def _wnids(source: Path, found: Config) -> list[str]:
+    listing = source / "wnids.txt"
+    if not listing.is_file():
+        raise missing(listing, "no such file", found)
+    first, last = found.wnids
+    return listing.read_text().split()[first:last]
+
+
+def _training_boxes(source: Path, classes: list[str]) -> list[Boxed]:
+    boxes = []
+    for wnid in classes:
+        listing = source / "train" / wnid / f"{wnid}_boxes.txt"
+        if not listing.is_file():
+            raise missing(listing, "no such file", data.config("tinyloc"))
+        for line in listing.read_text().splitlines():
+            name, *corners = line.split()
+            boxes.append((source / "train" / wnid / "images" / name, wnid, _corners(corners)))
+    return boxes
+
+
+def _validation_boxes(source: Path, classes: list[str]) -> list[Boxed]:
+    boxes = []
+    for line in (source / "val" / "val_annotations.txt").read_text().splitlines():
+        name, wnid, *corners = line.split()
+        if wnid in classes:
+            boxes.append((source / "val" / "images" / name, wnid, _corners(corners)))
+    return boxes
+
+
+def _corners(words: list[str]) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = map(int, words)
+    return x0, y0, x1, y1
+
+
+def _write_picture(root: Path, name: str, boxes: list[Boxed]) -> None:
+    """One grid of pictures and its annotation, whose coordinates VOC counts from 1."""
+    side = SIDE * CELL
+    canvas = Image.new("RGB", (side, side))
+    annotation = ET.Element("annotation")
+    ET.SubElement(annotation, "folder").text = "tinyloc"
+    ET.SubElement(annotation, "filename").text = f"{name}.jpg"
+    size = ET.SubElement(annotation, "size")
+    for key, value in (("width", side), ("height", side), ("depth", 3)):
+        ET.SubElement(size, key).text = str(value)
+    for cell, (path, wnid, (x0, y0, x1, y1)) in enumerate(boxes):
+        left, upper = CELL * (cell % SIDE), CELL * (cell // SIDE)
+        with Image.open(path) as image:
+            canvas.paste(image.convert("RGB"), (left, upper))
+        thing = ET.SubElement(annotation, "object")
+        ET.SubElement(thing, "name").text = wnid
+        ET.SubElement(thing, "truncated").text = "0"
+        ET.SubElement(thing, "difficult").text = "0"
+        box = ET.SubElement(thing, "bndbox")
+        corners = (left + x0 + 1, upper + y0 + 1, left + x1 + 1, upper + y1 + 1)
+        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True):
+            ET.SubElement(box, key).text = str(value)
+    canvas.save(root / "JPEGImages" / f"{name}.jpg", quality=95, subsampling=0)
+    ET.indent(annotation)
+    ET.ElementTree(annotation).write(root / "Annotations" / f"{name}.xml")

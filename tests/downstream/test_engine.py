@@ -1,0 +1,499 @@
+"""The detectors' and the segmenter's configs: the paper's values, and the protocols' sizes."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmcv.ops import RoIAlign
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
+from torch import nn
+
+from downstream import backbone, detect, engine, segment
+from downstream.engine import RUNNER_KEYS, Task
+from pretrain import data, recipe
+from pretrain.errors import InputError
+
+VOC, ADE = data.config("voc"), data.config("ade20k")
+EMPTY = Config()  # of a protocol that changes nothing: the papers' sizes
+
+
+def _read(folder: str, name: str, size: dict | Config = EMPTY, world: int = 1) -> Config:
+    size = size if isinstance(size, Config) else Config(size)
+    return engine.read_config(folder, name, VOC if folder == "detect" else ADE, size, world)
+
+
+def _transform(pipeline: list, kind: str) -> ConfigDict:
+    (found,) = (t for t in pipeline if t.type == kind)
+    return found
+
+
+# ---- the size that a protocol gives
+
+
+def test_detection_takes_the_protocols_size():
+    size = dict(
+        scale=(160, 128), epochs=10, batch_size=8, lr=5, warmup=70, regions=32, proposals=(900, 80)
+    )
+    cfg = _read("detect", "c4", size)
+    for pipeline in (cfg.train_pipeline, cfg.test_pipeline):
+        assert _transform(pipeline, "Resize").scale == (160, 128)
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.type, warmup.begin, warmup.end) == ("LinearLR", 0, 70)
+    assert steps.milestones == [7], "14 of 20"
+    assert cfg.train_cfg.max_epochs == 10
+    assert cfg.train_cfg.val_interval > 10, "only the last epoch is tested"
+    assert cfg.train_dataloader.batch_size == cfg.total_batch_size == 8
+    # 8 is the batch that the protocol's factor is meant for: no further scaling
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5 * 0.001)
+    assert cfg.model.train_cfg.rcnn.sampler.num == 32
+    for proposals in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
+        assert (proposals.nms_pre, proposals.max_per_img) == (900, 80)
+
+
+@pytest.mark.parametrize(("epochs", "milestone"), [(20, 14), (12, 8), (8, 6), (40, 28), (1, 1)])
+def test_the_milestone_stays_at_14_of_20(epochs: int, milestone: int):
+    assert _read("detect", "fpn", dict(epochs=epochs)).param_scheduler[1].milestones == [milestone]
+
+
+def test_segmentation_takes_the_protocols_size():
+    size = dict(base_size=128, crop_size=(112, 96), epochs=6, batch_size=8, lr=2)
+    cfg = _read("segment", "fcn", size)
+    # the longer side does not limit
+    assert _transform(cfg.train_pipeline, "RandomResize").scale == (1024, 128)
+    assert _transform(cfg.test_pipeline, "Resize").scale == (1024, 128)
+    assert _transform(cfg.train_pipeline, "RandomCrop").crop_size == (112, 96)
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs == 6
+    assert cfg.train_dataloader.batch_size == 8
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(2 * 0.01)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "world", "per_device", "lr"),
+    [
+        # Faster R-CNN: 0.001 for 4 pictures in all
+        ("detect", "c4", 1, 4, 0.001),
+        ("detect", "c4", 2, 2, 0.001),
+        ("detect", "c4", 3, 1, 0.00075),
+        ("detect", "c4", 4, 1, 0.001),
+        ("detect", "c4", 8, 1, 0.002),
+        # FCN: 0.01 for 16 crops in all
+        ("segment", "fcn", 1, 16, 0.01),
+        ("segment", "fcn", 2, 8, 0.01),
+        ("segment", "fcn", 8, 2, 0.01),
+        ("segment", "fcn", 32, 1, 0.02),
+    ],
+)
+def test_the_batch_is_divided(folder: str, name: str, world: int, per_device: int, lr: float):
+    cfg = _read(folder, name, world=world)
+    assert cfg.train_dataloader.batch_size == per_device
+    assert cfg.total_batch_size == per_device * world
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(lr, rel=1e-12)
+
+
+def test_a_protocols_batch_is_divided_too():
+    cfg = _read("detect", "c4", dict(batch_size=8, lr=5), world=2)
+    assert (cfg.train_dataloader.batch_size, cfg.total_batch_size) == (4, 8)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.005)
+
+
+def test_an_unknown_detector_is_offered_the_nearest():
+    with pytest.raises(InputError, match=r"unknown detector 'fpm': did you mean fpn"):
+        _read("detect", "fpm")
+    with pytest.raises(InputError, match="unknown detector '_common'"):
+        _read("detect", "_common")
+
+
+@pytest.mark.parametrize("protocol", ["demo", "mini", "paper"])
+def test_every_size_of_a_protocol_is_used(protocol: str):
+    # a key that `read_config` does not know would be ignored in silence
+    settings = recipe.read_protocol(protocol)
+    known = {
+        "detect": {
+            *("scale", "epochs", "batch_size", "lr", "warmup", "regions", "region_size"),
+            "proposals",
+        },
+        "segment": {"base_size", "crop_size", "epochs", "batch_size", "lr"},
+    }
+    for stage, keys in known.items():
+        assert set(settings[stage]) <= keys
+
+
+def test_the_papers_protocol_changes_nothing():
+    settings = recipe.read_protocol("paper")
+    assert (settings.detect, settings.segment) == ({}, {})
+
+
+@pytest.mark.parametrize(("cells", "left"), [(7, 4), (14, 7), (8, 4)])
+def test_the_regions_cells(
+    cells: int, left: int, task: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = task("detect")
+    protocol = Config(dict(detect=dict(region_size=cells)))
+    monkeypatch.setattr(recipe, "read_protocol", lambda name: protocol)
+    _, model = _detector(made, "c4", data_root)
+    head, channels = model.roi_head, 128
+    regions = torch.randn(3, channels, cells, cells)
+    with torch.no_grad():
+        scores, boxes = head.bbox_head.eval()(head.shared_head.eval()(regions))
+        assert head.shared_head(regions).shape == (3, 256, left, left)
+    assert (scores.shape, boxes.shape) == ((3, 21), (3, 80))
+    (align,) = head.bbox_roi_extractor.roi_layers
+    assert align.output_size == (cells, cells)
+    # the head averages over all that layer 4 leaves
+    assert head.bbox_head.avg_pool.kernel_size == (left, left)
+
+
+# ---- the paper's protocol
+
+
+@pytest.fixture
+def task(
+    exchange: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Task]:
+    monkeypatch.setattr(recipe, "read_protocol", lambda name: EMPTY)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+    def make(stage: str, arch: str = "resnet10d_narrow", **about: Any) -> Task:
+        path = exchange(arch, **about)
+        return Task(stage, stage, "x", "x", path, "paper", 0, tmp_path / "run")
+
+    return make
+
+
+def _detector(task: Task, name: str, data_root: Path) -> tuple[Config, nn.Module]:
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        cfg = detect.build_config(task, name, data.config("demo/voc"), data_root)
+        return cfg, MODELS.build(cfg.model)
+
+
+def _segmenter(task: Task, data_root: Path) -> tuple[Config, nn.Module]:
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        cfg = segment.build_config(task, data.config("demo/ade20k"), data_root)
+        return cfg, MODELS.build(cfg.model)
+
+
+def test_the_papers_detector(task: Callable, data_root: Path):
+    cfg, model = _detector(task("detect", "resnet50d"), "c4", data_root)
+    # C4: layers 1-3 are the features, layer 4 the head
+    assert sorted({n.split(".")[0] for n, _ in model.backbone.net.named_parameters()}) == [
+        *("bn1", "conv1", "layer1", "layer2", "layer3"),
+    ]
+    assert [n for n, _ in model.roi_head.shared_head.named_children()] == ["layer4"]
+    frozen = {
+        n.split(".")[0] for n, p in model.backbone.net.named_parameters() if not p.requires_grad
+    }
+    convolutions = {
+        n.split(".")[0]
+        for n, m in model.backbone.net.named_modules()
+        if isinstance(m, nn.Conv2d) and not m.weight.requires_grad
+    }
+    assert convolutions == {"conv1", "layer1"}
+    assert frozen == {"conv1", "bn1", "layer1", "layer2", "layer3"}, "the norms of the others"
+    model.train()
+    for part in (model.backbone, model.roi_head.shared_head):
+        norms = [m for m in part.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert norms
+        assert not any(m.training or m.weight.requires_grad for m in norms)
+    # region proposals: 1024 channels, 15 anchors a place, stride 16
+    assert model.rpn_head.rpn_conv.in_channels == 1024
+    assert model.rpn_head.rpn_conv.out_channels == 1024
+    assert model.rpn_head.rpn_conv.kernel_size == (3, 3)
+    assert model.rpn_head.rpn_cls.out_channels == 15
+    assert model.rpn_head.prior_generator.strides == [(16, 16)]
+    expected = {
+        (round(16 * scale / math.sqrt(ratio), 2), round(16 * scale * math.sqrt(ratio), 2))
+        for scale in (2, 4, 8, 16, 32)
+        for ratio in (0.5, 1, 2)  # height by width
+    }
+    anchors = model.rpn_head.prior_generator.base_anchors[0].double().numpy()
+    sides = anchors[:, 2:] - anchors[:, :2]
+    assert {(round(w, 2), round(h, 2)) for w, h in sides} == expected
+    np.testing.assert_allclose(anchors[:, :2], -anchors[:, 2:], atol=1e-4)
+    training = model.train_cfg.rpn_proposal
+    assert (training.nms_pre, training.max_per_img) == (12_000, 2_000)
+    testing = model.rpn_head.test_cfg
+    assert (testing.nms_pre, testing.max_per_img) == (6_000, 300)
+    # regions
+    assert model.roi_head.bbox_sampler.num == 128
+    assert model.roi_head.bbox_sampler.pos_fraction == 0.25
+    assert model.roi_head.test_cfg.nms.iou_threshold == 0.3
+    (align,) = model.roi_head.bbox_roi_extractor.roi_layers
+    assert (align.output_size, align.spatial_scale) == ((14, 14), 1 / 16)
+    assert align.use_torchvision
+    assert model.roi_head.bbox_head.fc_cls.in_features == 2048
+    assert model.roi_head.bbox_head.fc_cls.out_features == 21
+    # data: shorter side 600, longer at most 1000; flips; RGB
+    assert _transform(cfg.train_pipeline, "Resize").scale == (1000, 600)
+    assert _transform(cfg.train_pipeline, "Resize").keep_ratio
+    assert _transform(cfg.train_pipeline, "RandomFlip").prob == 0.5
+    assert [t.type for t in cfg.train_pipeline] == [
+        *("LoadImageFromFile", "LoadAnnotations", "Resize", "RandomFlip", "PackDetInputs")
+    ]
+    assert cfg.model.data_preprocessor.bgr_to_rgb
+    kinds = [t.type for t in cfg.test_pipeline]
+    assert kinds.index("LoadAnnotations") > kinds.index("Resize")
+
+
+def _schedulers(cfg: Config, optimizer: torch.optim.Optimizer) -> list:
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return [PARAM_SCHEDULERS.build(s | dict(optimizer=optimizer)) for s in cfg.param_scheduler]
+
+
+def test_the_papers_detection_schedule():
+    cfg = _read("detect", "c4")
+    assert cfg.train_cfg.max_epochs == 20
+    settings = cfg.optim_wrapper.optimizer
+    assert settings == dict(type="SGD", lr=0.001, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=settings.lr)
+    warmup, steps = _schedulers(cfg, optimizer)
+    lr = [optimizer.param_groups[0]["lr"]]
+    for _ in range(600):
+        optimizer.step()
+        warmup.step()
+        lr.append(optimizer.param_groups[0]["lr"])
+    np.testing.assert_allclose(lr[0], 1e-6)
+    np.testing.assert_allclose(np.diff(lr[:500]), np.diff(lr[:500])[0], rtol=1e-6, atol=1e-15)
+    np.testing.assert_allclose(lr[499:], 0.001)
+    by_epoch = []
+    for _ in range(20):
+        by_epoch.append(optimizer.param_groups[0]["lr"])
+        steps.step()
+    np.testing.assert_allclose(by_epoch, [0.001] * 14 + [0.0001] * 6)
+
+
+def test_the_papers_segmenter(task: Callable, data_root: Path):
+    cfg, model = _segmenter(task("segment", "resnet50d"), data_root)
+    with torch.no_grad():
+        features = model.backbone.eval()(torch.zeros(1, 3, 480, 480))
+    assert [tuple(f.shape[1:]) for f in features] == [
+        *((256, 120, 120), (512, 60, 60), (1024, 60, 60), (2048, 60, 60)),
+    ]
+    for head, channels in ((model.decode_head, 2048), (model.auxiliary_head, 1024)):
+        assert head.in_channels == channels
+        (block,) = head.convs
+        assert block.conv.kernel_size == (3, 3)
+        assert (block.conv.in_channels, block.conv.out_channels) == (channels, channels // 4)
+        assert isinstance(block.bn, nn.BatchNorm2d)
+        assert isinstance(block.activate, nn.ReLU)
+        assert head.dropout.p == 0.1
+        assert head.conv_seg.kernel_size == (1, 1)
+        assert head.conv_seg.out_channels == 150
+        assert not head.concat_input
+        assert head.loss_decode.avg_non_ignore
+    assert model.auxiliary_head.in_index == 2
+    assert model.decode_head.in_index == 3
+    assert model.decode_head.loss_decode.loss_weight == 1.0
+    assert model.auxiliary_head.loss_decode.loss_weight == 0.5
+    assert all(p.requires_grad for p in model.parameters())
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    lr = {id(p): g["lr"] for g in wrapper.optimizer.param_groups for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        expected = 0.01 if name.startswith("backbone.") else 0.1
+        assert lr[id(parameter)] == pytest.approx(expected), name
+    for group in wrapper.optimizer.param_groups:
+        assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-4)
+    assert _transform(cfg.train_pipeline, "RandomCrop").crop_size == (480, 480)
+    resize = _transform(cfg.train_pipeline, "RandomResize")
+    assert min(resize.scale) == 520
+    assert resize.ratio_range == (0.5, 2.0)
+    assert max(resize.scale) * 0.5 >= 8 * 260, "the longer side sets no limit"
+    assert min(_transform(cfg.test_pipeline, "Resize").scale) == 520
+    assert _transform(cfg.train_pipeline, "RandomFlip").prob == 0.5
+    assert _transform(cfg.train_pipeline, "RandomBlur").prob == 0.5
+    assert model.data_preprocessor.size == (480, 480)
+
+
+def test_the_papers_segmentation_schedule():
+    cfg = _read("segment", "fcn")
+    assert cfg.train_cfg.max_epochs == 120
+    (settings,) = cfg.param_scheduler
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.01)
+    kind = PARAM_SCHEDULERS.get(settings.type)
+    values = {k: v for k, v in settings.items() if k not in ("type", "convert_to_iter_based")}
+    assert settings.convert_to_iter_based
+    schedule = kind.build_iter_from_epoch(optimizer=optimizer, epoch_length=3, **values)
+    found = []
+    for _ in range(360):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    # mmengine reaches the end with the last step, so that T is one less than the steps
+    expected = 0.01 * (1 - np.arange(360) / 359) ** 0.9
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
+
+
+def test_several_devices_share_their_batch_statistics(
+    task: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = task("segment")
+    for world, kind in (("1", "BN"), ("4", "SyncBN")):
+        monkeypatch.setenv("WORLD_SIZE", world)
+        cfg = segment.build_config(made, data.config("demo/ade20k"), data_root)
+        assert cfg.model.decode_head.norm_cfg.type == kind
+        assert cfg.model.auxiliary_head.norm_cfg.type == kind
+
+
+def test_the_pyramid_fits_any_backbone(task: Callable, data_root: Path):
+    _, model = _detector(task("detect", "regnety_002"), "fpn", data_root)
+    assert model.neck.in_channels == [24, 56, 152, 368]
+    _, model = _detector(task("detect", "resnet18d"), "fpn", data_root)
+    assert model.neck.in_channels == [64, 128, 256, 512]
+    assert model.roi_head.bbox_sampler.num == 128
+
+
+# ---- no key that nothing reads
+
+
+CONFIGS = [("detect", "c4"), ("detect", "fpn"), ("segment", "fcn")]
+READ_BY_US = {
+    *("train_pipeline", "test_pipeline", "total_batch_size", "scale", "base_size", "crop_size"),
+    # of the bases: variables that they have used up
+    *("norm_cfg", "data_preprocessor"),
+}
+
+
+@pytest.mark.parametrize(("folder", "name"), CONFIGS)
+def test_top_level_keys_are_read(folder: str, name: str):
+    assert set(_read(folder, name)) - set(RUNNER_KEYS) <= READ_BY_US
+
+
+def _arguments(kind: str, scope: str) -> set[str]:
+    """Every argument of a registered class and, where it passes on the rest, of its parents."""
+    with MODELS.switch_scope_and_registry(scope) as registry:
+        found = RoIAlign if kind == "RoIAlign" else registry.get(kind)
+    names: set[str] = set()
+    for cls in found.__mro__ if found else ():  # samplers are of other registries
+        if "__init__" in vars(cls):
+            names |= set(inspect.signature(vars(cls)["__init__"]).parameters)
+    return names
+
+
+def _keys_nobody_knows(child: dict, base: dict, scope: str, place: str = "model") -> list[str]:
+    """Keys of a child config that are neither in its base nor arguments of what they configure."""
+    if child.get("_delete_"):
+        known = _arguments(child["type"], scope) | {"_delete_", "type"}
+        return [f"{place}.{key}" for key in child if key not in known]
+    arguments = _arguments(base["type"], scope) if "type" in base else set()
+    found = []
+    for key, value in child.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            found += _keys_nobody_knows(value, base[key], scope, f"{place}.{key}")
+        elif isinstance(value, dict) and value.get("_delete_"):
+            found += _keys_nobody_knows(value, {}, scope, f"{place}.{key}")
+        elif key not in base and key not in arguments:
+            found.append(f"{place}.{key}")
+    return found
+
+
+@pytest.mark.parametrize(("folder", "name"), CONFIGS)
+def test_what_we_set_is_in_the_base_or_an_argument(folder: str, name: str, tmp_path: Path):
+    own = runpy.run_path(str(recipe.CONFIGS / folder / f"{name}.py"))
+    stock = own["_base_"] if isinstance(own["_base_"], str) else own["_base_"][0]
+    (tmp_path / "stock.py").write_text(f"_base_ = {stock!r}\n")
+    base = Config.fromfile(str(tmp_path / "stock.py")).model
+    scope = stock.partition("::")[0]
+    assert _keys_nobody_knows(own["model"], base, scope) == []
+    wrong = own["model"] | dict(tset_cfg=dict(rpn=1), backbone=dict(frozen=4))
+    assert _keys_nobody_knows(wrong, base, scope), "the check finds something to complain of"
+
+
+# ---- random weights
+
+
+def _random(task: Callable, stage: str) -> Task:
+    return task(stage, pretrained=False)
+
+
+def test_random_detectors_are_trained_as_a_whole(task: Callable, data_root: Path):
+    for name in ("c4", "fpn"):
+        _, model = _detector(_random(task, "detect"), name, data_root)
+        assert all(p.requires_grad for p in model.parameters())
+        model.train()
+        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert norms
+        assert all(m.training for m in norms)
+
+
+def test_the_preprocessing_is_the_checkpoints(task: Callable, data_root: Path):
+    about = dict(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    for build in (
+        lambda: _detector(task("detect", **about), "c4", data_root),
+        lambda: _segmenter(task("segment", **about), data_root),
+    ):
+        _, model = build()
+        preprocess = model.data_preprocessor
+        np.testing.assert_allclose(preprocess.mean.flatten(), [25.5, 51, 76.5], rtol=1e-6)
+        np.testing.assert_allclose(preprocess.std.flatten(), [102, 127.5, 153], rtol=1e-6)
+
+
+# ---- single settings
+
+
+def test_a_misspelt_setting_is_offered_the_nearest():
+    cfg = _read("detect", "c4")
+    for word, near in (
+        ("optim_wrapper.optimzer.lr=1", "optimizer"),
+        ("optim_wrapper.optimizer.weight_decey=1", "weight_decay"),
+        ("trian_cfg.max_epochs=1", "train_cfg"),
+        ("param_scheduler.0.strat_factor=1", "start_factor"),
+    ):
+        with pytest.raises(InputError, match=rf"unknown option .*did you mean .*{near}"):
+            engine.override(cfg, [word])
+
+
+def test_settings_are_reached_through_lists():
+    cfg = _read("detect", "c4")
+    words = ["param_scheduler.1.milestones=[3, 5]", "train_cfg.max_epochs=6"]
+    engine.override(cfg, [*words, "model.rpn_head.loss_cls.loss_weight=0.5"])
+    assert cfg.param_scheduler[1].milestones == [3, 5]
+    assert cfg.param_scheduler[0].type == "LinearLR"
+    assert cfg.train_cfg.max_epochs == 6
+    assert cfg.model.rpn_head.loss_cls.loss_weight == 0.5
+
+
+@pytest.mark.parametrize("word", ["param_scheduler.7.gamma=1", "train_cfg.max_epochs.more=1"])
+def test_places_that_are_not_there(word: str):
+    with pytest.raises(InputError, match="unknown option"):
+        engine.override(_read("detect", "c4"), [word])
+
+
+def test_recorded_settings_hold_no_paths():
+    cfg = Config(
+        dict(model=dict(checkpoint="/a/b"), parts=[dict(data_root="/c", lr=1, size=(2, 3))])
+    )
+    found = engine.without_paths(engine.plain(cfg._cfg_dict))
+    assert found == {"model": {}, "parts": [{"lr": 1, "size": [2, 3]}]}
+
+
+def test_a_fingerprint_follows_names_sizes_and_text(tmp_path: Path):
+    picture, text = tmp_path / "a.jpg", tmp_path / "a.txt"
+    picture.write_bytes(b"1234")
+    text.write_text("one")
+    files = [picture, text]
+    first = engine.fingerprint(files, tmp_path)
+    assert engine.fingerprint(files, tmp_path) == first
+    text.write_text("two")
+    second = engine.fingerprint(files, tmp_path)
+    picture.write_bytes(b"12345")
+    third = engine.fingerprint(files, tmp_path)
+    moved = tmp_path / "b.jpg"
+    picture.rename(moved)
+    fourth = engine.fingerprint([moved, text], tmp_path)
+    assert len({first, second, third, fourth}) == 4
+
+
+def test_levels_come_outermost_first(exchange: Callable):
+    found = backbone.levels(backbone.load(exchange("resnet18d")).model)
+    assert [(level["num_chs"], level["reduction"]) for level in found] == [
+        *((64, 2), (64, 4), (128, 8), (256, 16), (512, 32)),
+    ]

@@ -1,0 +1,190 @@
+"""What reaches the first convolution in mmdet and in mmseg: RGB, with the checkpoint's moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+from PIL import Image
+
+from downstream import detect, segment
+from downstream.engine import Task
+from pretrain import recipe
+
+# Unlike each other and unlike ImageNet's: a mix-up of channels, or a default, would show.
+MEAN, STD = (0.1, 0.3, 0.6), (0.5, 0.25, 0.4)
+WIDTH, HEIGHT = 96, 64
+ANNOTATION = (
+    "<annotation><size><width>96</width><height>64</height><depth>3</depth></size><object>"
+    "<name>thing</name><difficult>0</difficult><bndbox><xmin>11</xmin><ymin>6</ymin>"
+    "<xmax>50</xmax><ymax>40</ymax></bndbox></object></annotation>"
+)
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def _expected(path: Path) -> np.ndarray:
+    rgb = np.asarray(Image.open(path).convert("RGB"), np.float64) / 255
+    return ((rgb - MEAN) / STD).transpose(2, 0, 1)
+
+
+def _write_lossless(pixels: np.ndarray, path: Path) -> None:
+    """A PNG whatever the name says: readers go by the content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, format="png")
+
+
+@pytest.fixture
+def task(exchange: Callable, tmp_path: Path) -> Callable[[str], Task]:
+    path = exchange(mean=MEAN, std=STD)
+    return lambda stage: Task(stage, stage, "x", "x", path, "tiny", 0, tmp_path / "run")
+
+
+@pytest.fixture
+def detection(tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Config:
+    for split in ("trainval", "test"):
+        listing = tmp_path / "set" / "ImageSets" / "Main" / f"{split}.txt"
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        listing.write_text("a\n")
+    (tmp_path / "set" / "Annotations").mkdir()
+    (tmp_path / "set" / "Annotations" / "a.xml").write_text(ANNOTATION)
+    _write_lossless(pixels, tmp_path / "set" / "JPEGImages" / "a.jpg")
+    protocol = Config(dict(detect=dict(scale=(WIDTH, HEIGHT), proposals=(50, 10))))
+    monkeypatch.setattr(recipe, "read_protocol", lambda name: protocol)
+    return Config(
+        dict(
+            name="tiny",
+            root="set",
+            parts=dict(train=[("", "trainval")], test=[("", "test")]),
+            sizes=dict(train=1, test=1),
+            classes=["thing"],
+            get_it="",
+        )
+    )
+
+
+@pytest.fixture
+def segmentation(tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Config:
+    _write_lossless(pixels, tmp_path / "set" / "images" / "a.jpg")
+    labels = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 151
+    _write_lossless(labels, tmp_path / "set" / "labels" / "a.png")
+    protocol = Config(dict(segment=dict(base_size=HEIGHT, crop_size=(48, 48))))
+    monkeypatch.setattr(recipe, "read_protocol", lambda name: protocol)
+    return Config(
+        dict(
+            name="tiny",
+            root="set",
+            dataset=dict(type="ADE20KDataset"),
+            folders=dict(train=("images", "labels"), test=("images", "labels")),
+            splits=dict(train="training", test="validation"),
+            sizes=dict(training=1, validation=1),
+            classes=150,
+            get_it="",
+        )
+    )
+
+
+def _seen(cfg: Config, loader: dict, training: bool) -> torch.Tensor:
+    """The first convolution's input, for the first batch of a loader of the task's own config."""
+    loader = loader | dict(batch_size=1, num_workers=0)
+    model = MODELS.build(cfg.model)
+    seen: list[torch.Tensor] = []
+    first = model.backbone.net.conv1[0]
+    first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    batch = next(iter(Runner.build_dataloader(loader, seed=0)))
+    batch = model.data_preprocessor(batch, training)
+    model.train(training)
+    if training:
+        model(**batch, mode="loss")
+    else:
+        with torch.no_grad():
+            model(**batch, mode="predict")
+    return seen[0]
+
+
+@pytest.mark.parametrize("detector", ["c4", "fpn"])
+def test_detectors_see_normalised_rgb(
+    detector: str, detection: Config, task: Callable, tmp_path: Path
+):
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        cfg = detect.build_config(task("detect"), detector, detection, tmp_path)
+        seen = _seen(cfg, cfg.test_dataloader, training=False)
+    expected = _expected(tmp_path / "set" / "JPEGImages" / "a.jpg")
+    assert seen.shape == (1, 3, HEIGHT, WIDTH)
+    np.testing.assert_allclose(seen[0].numpy(), expected, atol=1e-5)
+
+
+def test_detectors_are_trained_on_the_same(detection: Config, task: Callable, tmp_path: Path):
+    expected = _expected(tmp_path / "set" / "JPEGImages" / "a.jpg")
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        cfg = detect.build_config(task("detect"), "c4", detection, tmp_path)
+        for flip in (0.0, 1.0):
+            pipeline = cfg.train_dataloader.dataset.datasets[0].pipeline
+            next(t for t in pipeline if t.type == "RandomFlip").prob = flip
+            seen = _seen(cfg, cfg.train_dataloader, training=True)[0].numpy()
+            np.testing.assert_allclose(seen[:, :, ::-1] if flip else seen, expected, atol=1e-5)
+
+
+def test_segmenters_see_normalised_rgb(segmentation: Config, task: Callable, tmp_path: Path):
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        cfg = segment.build_config(task("segment"), segmentation, tmp_path)
+        seen = _seen(cfg, cfg.test_dataloader, training=False)
+    expected = _expected(tmp_path / "set" / "images" / "a.jpg")
+    assert seen.shape == (1, 3, HEIGHT, WIDTH)
+    np.testing.assert_allclose(seen[0].numpy(), expected, atol=1e-5)
+
+
+def test_segmenters_are_trained_on_a_crop_of_the_same(
+    segmentation: Config, task: Callable, tmp_path: Path
+):
+    expected = _expected(tmp_path / "set" / "images" / "a.jpg")
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        cfg = segment.build_config(task("segment"), segmentation, tmp_path)
+        pipeline = cfg.train_dataloader.dataset.pipeline
+        for transform in pipeline:
+            if transform.type == "RandomResize":
+                transform.ratio_range = (1.0, 1.0)
+            elif transform.type in ("RandomFlip", "RandomBlur"):
+                transform.prob = 0.0
+        loader = cfg.train_dataloader | dict(drop_last=False)
+        seen = _seen(cfg, loader, training=True)[0].numpy()
+    assert seen.shape == (3, 48, 48)
+    windows = [
+        (top, left)
+        for top in range(HEIGHT - 48 + 1)
+        for left in range(WIDTH - 48 + 1)
+        if np.allclose(seen, expected[:, top : top + 48, left : left + 48], atol=1e-5)
+    ]
+    assert len(windows) == 1
+
+
+def test_padding_is_zero_after_normalisation(segmentation: Config, task: Callable, tmp_path: Path):
+    # a crop larger than the picture: what is added is the mean, and its labels are ignored
+    segmentation_protocol = recipe.read_protocol("tiny")
+    segmentation_protocol.segment.crop_size = (80, 112)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        cfg = segment.build_config(task("segment"), segmentation, tmp_path)
+        for transform in cfg.train_dataloader.dataset.pipeline:
+            if transform.type == "RandomResize":
+                transform.ratio_range = (1.0, 1.0)
+            elif transform.type in ("RandomFlip", "RandomBlur"):
+                transform.prob = 0.0
+        loader = cfg.train_dataloader | dict(batch_size=1, num_workers=0)
+        batch = next(iter(Runner.build_dataloader(loader, seed=0)))
+        ready = MODELS.build(cfg.model.data_preprocessor)(batch, training=True)
+    images, labels = ready["inputs"][0].numpy(), ready["data_samples"][0].gt_sem_seg.data[0].numpy()
+    expected = _expected(tmp_path / "set" / "images" / "a.jpg")
+    np.testing.assert_allclose(images[:, :HEIGHT, :WIDTH], expected, atol=1e-5)
+    outside = np.ones((80, 112), bool)
+    outside[:HEIGHT, :WIDTH] = False
+    assert (images[:, outside] == 0).all()
+    assert (labels[outside] == 255).all()

@@ -1,0 +1,127 @@
+"""Tiny image sets, a recipe that trains on them in a second, and configs of the test's own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pretrain import data, recipe, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TINY = recipe.Recipe(
+    arch="resnet10d_narrow",
+    dataset="tiny",
+    epochs=3,
+    batch_size=16,
+    lr=0.05,
+    base_batch_size=16,
+    linear_scaling=True,
+    warmup_epochs=1,
+    lr_decay="cosine",
+    momentum=0.9,
+    weight_decay=1e-4,
+    no_bias_decay=True,
+    zero_gamma=True,
+    precision="fp32",
+    label_smoothing=0.1,
+    distill=None,
+    distill_temperature=20,
+    mixup_alpha=0.2,
+    train_resolution=32,
+    eval_resolution=32,
+    crop_ratio=0.875,
+    interpolation="bilinear",
+    hsv_jitter=0.4,
+    pca_noise=0.1,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.25, 0.2, 0.3),
+)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Sums in a fixed order, whatever machine the tests run on."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny_recipe() -> recipe.Recipe:
+    """All tricks but distillation, on 32 pixels, for three epochs of batches of 16."""
+    return TINY
+
+
+def make_pixels(count: int, classes: int, seed: int, size: int = 28) -> np.ndarray:
+    """Noisy pictures [count, size, size, 3] of one colour per class, the classes in turn."""
+    rng = np.random.default_rng(seed)
+    colours = np.random.default_rng(77).integers(40, 216, (classes, 3))
+    noise = rng.integers(-40, 40, (count, size, size, 3))
+    return (colours[np.arange(count) % classes][:, None, None] + noise).astype(np.uint8)
+
+
+MakeImages = Callable[..., data.ImageSet]
+
+
+@pytest.fixture
+def make_images() -> MakeImages:
+    """Makes an image set in memory."""
+
+    def make(count: int = 48, classes: int = 3, *, seed: int = 0, split: str = "train"):
+        return data.ImageSet(
+            name="tiny",
+            mirrors="imagenet",
+            split=split,
+            classes=tuple(f"class{k}" for k in range(classes)),
+            labels=np.arange(count) % classes,
+            root=Path("nowhere"),
+            pixels=make_pixels(count, classes, seed),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_job(make_images: MakeImages, tmp_path: Path) -> Callable[..., train.Job]:
+    """Makes a run on tiny image sets, in a folder of its own below the test's."""
+
+    def make(settings: recipe.Recipe, out: str = "run", **changes) -> train.Job:
+        values = {
+            "recipe": settings,
+            "train": make_images(48),
+            "test": make_images(21, seed=1, split="val"),
+            "out": tmp_path / out,
+            "seed": 3,
+            "device": torch.device("cpu"),
+        }
+        return train.Job(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project's configs that the test may add to and change."""
+    folder = tmp_path / "configs"
+    shutil.copytree(ROOT / "configs", folder)
+    monkeypatch.setattr(recipe, "CONFIGS", folder)
+    return folder
+
+
+@pytest.fixture
+def image_folder() -> Callable[[Path, int, int], None]:
+    """Writes a set in ImageNet's layout: <root>/<class>/<file>.JPEG, the classes equally often."""
+
+    def write(root: Path, classes: int, per_class: int, seed: int = 0) -> None:
+        pixels = make_pixels(classes * per_class, classes, seed)
+        for i, picture in enumerate(pixels):
+            path = root / f"class{i % classes}" / f"{i // classes}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path, "JPEG", quality=90)
+
+    return write

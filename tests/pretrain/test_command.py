@@ -1,0 +1,52 @@
+"""The options that every stage takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pretrain import command, recipe
+
+
+def test_defaults() -> None:
+    args = command.arguments("x", "y").parse_args([])
+
+    assert (args.protocol, args.seed, args.dataset, args.cfg_options) == ("demo", 0, None, [])
+    assert (args.data, args.runs) == (Path("data"), Path("runs"))
+
+
+def test_options() -> None:
+    words = "--protocol mini --seed 3 --data d --runs r --workers 1 --cfg-options a=1 b=2"
+    args = command.arguments("x", "y").parse_args(words.split())
+
+    assert (args.protocol, args.seed, args.workers) == ("mini", 3, 1)
+    assert (args.data, args.runs, args.cfg_options) == (Path("d"), Path("r"), ["a=1", "b=2"])
+
+
+@pytest.mark.parametrize("words", [["--prot", "demo"], ["--seed", "x"], ["--nonsense"]])
+def test_a_misspelt_option_is_refused(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.arguments("x", "y").parse_args(words)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"),
+    [(1, 1, 0), (2, 1, 0), (4, 1, 4), (32, 1, 8), (32, 8, 4), (16, 4, 4)],
+)
+def test_default_workers(
+    cores: int, processes: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+
+    assert command.default_workers() == workers
+
+
+def test_the_data_set_of_a_stage() -> None:
+    mini = recipe.read_protocol("mini")
+
+    assert command.stage_dataset(mini, "pretrain") == "tiny-imagenet-100"
+    assert command.stage_dataset(mini, "detect") == "tinyloc"

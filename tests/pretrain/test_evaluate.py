@@ -1,0 +1,62 @@
+"""Top-k accuracy against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from pretrain.evaluate import accuracy, top_k_correct
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_top_k_is_numpys(k: int) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(200, 12)), rng.integers(0, 12, 200)
+
+    found = top_k_correct(torch.from_numpy(logits), torch.from_numpy(labels), k)
+
+    best = np.argsort(-logits, axis=1)[:, :k]
+    assert found.tolist() == [label in row for label, row in zip(labels, best, strict=True)]
+
+
+def test_top_5_of_three_classes_is_always_right() -> None:
+    assert top_k_correct(torch.randn(9, 3), torch.arange(9) % 3, 5).all()
+
+
+class Colour(nn.Module):
+    """Logits that are a known function of the mean colour; counts what mode it runs in."""
+
+    def __init__(self, weight: np.ndarray) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.from_numpy(weight))
+        self.modes: list[bool] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.modes.append(self.training)
+        assert not torch.is_grad_enabled()
+        return x.mean(dim=(2, 3)) @ self.weight.T
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_accuracy_is_numpys_over_uneven_batches(training: bool) -> None:
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (70, 3, 4, 4), dtype=np.uint8)
+    labels = rng.integers(0, 8, 70)
+    weight = rng.normal(size=(8, 3)).astype(np.float32)
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+    model = Colour(weight).train(training)
+    batches = DataLoader(TensorDataset(torch.from_numpy(images), torch.from_numpy(labels)), 32)
+
+    top1, top5, samples = accuracy(model, batches, torch.device("cpu"), mean, std)
+
+    pixels = (images / 255 - np.array(mean)[:, None, None]) / np.array(std)[:, None, None]
+    order = np.argsort(-(pixels.mean(axis=(2, 3)) @ weight.T), axis=1)
+    assert samples == 70
+    assert top1 == pytest.approx(100 * np.mean(order[:, 0] == labels))
+    assert top5 == pytest.approx(100 * np.mean((order[:, :5] == labels[:, None]).any(axis=1)))
+    assert 0 < top1 < top5 < 100
+    assert model.modes == [False] * 3
+    assert model.training is training

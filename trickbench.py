@@ -1,0 +1,43 @@
+"""The console script `trickbench`: one name for the entry points of all stages."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "pretrain": ("pretrain.__main__", "train a backbone by a recipe"),
+    "detect": ("downstream.__main__", "Faster R-CNN on a backbone"),
+    "segment": ("downstream.__main__", "dilated FCN on a backbone"),
+    "probe": ("downstream.__main__", "linear probe or full fine-tuning of a backbone"),
+    "data": ("downstream.__main__", "unpack, build and check a protocol's data"),
+    "tables": ("results.__main__", "print and write the tables of all records"),
+    "render": ("demo.__main__", "render the demo protocol's data"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Hands the arguments to the stage that they name; each stage has a --help of its own."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: trickbench COMMAND [OPTIONS]   (trickbench COMMAND --help for its options)\n")
+        print("Which backbone, trained how, transfers best? Ours beside the papers' figures.\n")
+        for name, (_, about) in COMMANDS.items():
+            print(f"  {name:<10} {about}")
+        print("\nThe same as files that depend on each other: make help")
+        return 0
+    command, *rest = arguments
+    if command not in COMMANDS:
+        # a misspelt command should not wait for torch to be imported
+        from difflib import get_close_matches
+
+        near = get_close_matches(command, COMMANDS) or list(COMMANDS)
+        print(f"trickbench: unknown command {command!r}: {' or '.join(near)}?", file=sys.stderr)
+        return 2
+    module, _ = COMMANDS[command]
+    single = module in ("pretrain.__main__", "demo.__main__")
+    return importlib.import_module(module).main(rest if single else [command, *rest])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
