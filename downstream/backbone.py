@@ -131,8 +131,8 @@ def _from_timm(name: str) -> tuple[TimmModel, str, bool]:
     except Exception as error:  # the hub's client has many ways to say that it cannot be reached
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"timm:{name}: its weights are not in the local cache, nor to be downloaded ({reason}). "
-            f"Without a network, copy them here and say file:PATH,arch={name.partition('.')[0]}"
+            f"timm:{name}: its weights are not in the local cache, nor to be downloaded "
+            f"({reason}). Without a network, copy them here and say file:PATH,arch={name.partition('.')[0]}"
         ) from error
 
 
@@ -222,7 +222,7 @@ def identity_in_dilated_shortcuts(model: TimmModel) -> None:
     mmseg and GluonCV, whose settings the papers' segmentation uses, have the identity there.
     """
     for module in model.modules():
-        shortcut = getattr(module, "downsample", None)
+        shortcut: Any = getattr(module, "downsample", None)
         pool = shortcut[0] if isinstance(shortcut, nn.Sequential) else None
         if isinstance(pool, AvgPool2dSame) and pool.stride in (1, (1, 1)):
             shortcut[0] = nn.Identity()
@@ -415,6 +415,6 @@ def account(model: nn.Module, path: Path) -> tuple[int, list[str]]:
     ]
     if wrong:
         raise InputError(
-            f"{path}: {len(wrong)} tensors of the model are not the checkpoint's: {', '.join(wrong)}"
+            f"{path}: {len(wrong)} of the model's tensors are not its: {', '.join(wrong)}"
         )
     return len(held), unused

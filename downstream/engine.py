@@ -214,8 +214,8 @@ class Meter(Hook):
             hub.update_info(name, value + (hub.get_info(name) or 0))
         if not math.isfinite(loss):
             raise InputError(
-                f"the loss is {loss} in epoch {runner.epoch + 1}: lower optim_wrapper.optimizer.lr; "
-                f"the checkpoint of the epoch before is kept"
+                f"the loss is {loss} in epoch {runner.epoch + 1}: lower "
+                f"optim_wrapper.optimizer.lr; the checkpoint of the epoch before is kept"
             )
         if distributed.rank() == 0:
             print(

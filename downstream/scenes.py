@@ -15,20 +15,9 @@ from mmseg.datasets import BaseSegDataset
 
 from pretrain.data import missing
 
-CAMVID = tuple(
-    [
-        "Sky",
-        "Building",
-        "Pole",
-        "Road",
-        "Pavement",
-        "Tree",
-        "SignSymbol",
-        "Fence",
-        "Car",
-        "Pedestrian",
-        "Bicyclist",
-    ]
+CAMVID = (
+    *("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car"),
+    *("Pedestrian", "Bicyclist"),
 )
 
 

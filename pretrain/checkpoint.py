@@ -76,8 +76,8 @@ def load_exchange(path: Path) -> tuple[dict[str, Tensor], Exchange]:
     metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
         raise InputError(
-            f"{path}: no exchange file of this project (format {metadata.get('format')!r}, expected "
-            f"{FORMAT!r}); for weights from elsewhere say file:{path},arch=NAME"
+            f"{path}: no exchange file of this project (format {metadata.get('format')!r}, "
+            f"expected {FORMAT!r}); for weights from elsewhere say file:{path},arch=NAME"
         )
     values = {field.name: json.loads(metadata[field.name]) for field in fields(Exchange)}
     values |= {key: tuple(values[key]) for key in ("mean", "std")}

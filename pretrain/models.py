@@ -114,7 +114,8 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     problems = [f"{name} is not in the checkpoint" for name in own if name not in tensors]
     problems += [f"{name} is not in the model" for name in tensors if name not in own]
     problems += [
-        f"{name} is {list(tensors[name].shape)} in the checkpoint, {list(own[name].shape)} in the model"
+        f"{name} is {list(tensors[name].shape)} in the checkpoint and {list(own[name].shape)} "
+        f"in the model"
         for name in own
         if name in tensors and tensors[name].shape != own[name].shape
     ]
