@@ -19,7 +19,8 @@ endif
 # one process per GPU; a single one needs no launcher
 LAUNCH := $(if $(filter-out 1,$(GPUS)),-m torch.distributed.run --standalone --nproc-per-node $(GPUS))
 COMMON = --protocol $(PROTOCOL) --seed $(SEED) --data $(DATA) --runs $(RUNS) \
-	$(if $(WORKERS),--workers $(WORKERS)) $(if $(OPTIONS),--cfg-options $(OPTIONS))
+	$(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT)) \
+	$(if $(OPTIONS),--cfg-options $(OPTIONS))
 HERE := $(RUNS)/$(PROTOCOL)
 
 # The name of a task's folder: the stage, and every choice that is not the default.
@@ -61,7 +62,7 @@ help:
 	@echo
 	@echo '  PROTOCOL=demo|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
 	@echo '  BACKBONE=random:resnet50d, timm:NAME or file:PATH,arch=NAME  in place of VARIANT='
-	@echo '  TEACHER=backbone.safetensors  OPTIONS="epochs=1 limit=500"  WORKERS=4'
+	@echo '  TEACHER=backbone.safetensors  LIMIT=500  OPTIONS="epochs=1"  WORKERS=4'
 	@echo '  PYTHON=python  an environment of your own in place of .venv'
 
 # --- set-up -----------------------------------------------------------------------------------

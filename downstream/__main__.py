@@ -76,19 +76,19 @@ def run(args: argparse.Namespace) -> None:
         from downstream import detect
 
         detector = args.detector or "c4"
-        detect.run(task, detector, dataset, args.data, args.workers, args.cfg_options)
+        detect.run(task, detector, dataset, args.data, args.workers, command.options(args))
     elif args.stage == "segment":
         from downstream import segment
 
-        segment.run(task, dataset, args.data, args.workers, args.cfg_options)
+        segment.run(task, dataset, args.data, args.workers, command.options(args))
     elif args.mode == "linear":
         from downstream import linear
 
-        linear.run(task, dataset, args.data, args.workers, args.cfg_options)
+        linear.run(task, dataset, args.data, args.workers, command.options(args))
     else:
         from downstream import finetune
 
-        finetune.run(task, dataset, args.data, args.workers, args.cfg_options)
+        finetune.run(task, dataset, args.data, args.workers, command.options(args))
 
 
 def task_name(args: argparse.Namespace) -> str:

@@ -132,7 +132,8 @@ def _from_timm(name: str) -> tuple[TimmModel, str, bool]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"timm:{name}: its weights are not in the local cache, nor to be downloaded "
-            f"({reason}). Without a network, copy them here and say file:PATH,arch={name.partition('.')[0]}"
+            f"({reason}). Without a network, copy them here and say "
+            f"file:PATH,arch={name.partition('.')[0]}"
         ) from error
 
 

@@ -31,13 +31,14 @@ def run(
     found = data.config(dataset)
     cfg = build_config(task, detector, found, data_root)
     engine.override(cfg, options)
+    sizes = engine.limit_training(cfg, dict(found.sizes), "train")
     files = voc.fingerprint_parts(found, data_root)
     root = data_root / found.root
     described = record.Dataset(
         name=dataset,
         mirrors=found.mirrors,
         fingerprint=engine.fingerprint(files, root),
-        sizes=dict(found.sizes),
+        sizes=sizes,
         classes=len(voc.class_names(found, root)),
     )
 

@@ -138,6 +138,24 @@ def override(cfg: Config, options: Sequence[str]) -> None:
     cfg.merge_from_dict(values)
 
 
+def limit_training(cfg: Config, sizes: dict[str, int], split: str) -> dict[str, int]:
+    """Cuts the training set down to the first `cfg.limit` pictures, if that is set.
+
+    Args:
+        sizes: pictures of each split; `split` is the training one.
+
+    Returns:
+        The sizes as they are then.
+    """
+    if cfg.limit is None:
+        return sizes
+    dataset = cfg.train_dataloader.dataset
+    parts = dataset.get("datasets", [dataset])
+    for part in parts:
+        part.indices = max(1, cfg.limit // len(parts))
+    return sizes | {split: sum(part.indices for part in parts)}
+
+
 def runner_config(cfg: Config, task: Task, workers: int) -> Config:
     """The Runner's own config: the task's parts, and hooks, logs and seed that are ours."""
     parts = {key: cfg[key] for key in RUNNER_KEYS}
@@ -298,6 +316,7 @@ def write_record(
     metrics: dict[str, record.Metric],
     cost: record.Cost,
     started: datetime,
+    chosen: dict[str, Any] | None = None,
 ) -> None:
     """The record of a finished downstream run, and a line that says what was measured."""
     finished = record.Record(
@@ -318,6 +337,7 @@ def write_record(
         ),
         metrics=metrics,
         config=settings,
+        chosen=chosen or {},
         cost=cost,
         versions=record.versions(),
         git=record.git_state(Path(__file__).parent),

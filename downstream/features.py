@@ -29,15 +29,19 @@ def cached(
 
     They are kept under a hash of all that decides them: weights, images and the transform.
     """
+    about = loaded.about
     key = recipe.digest(
-        [loaded.sha256, fingerprint(images), resolution, crop_ratio, loaded.about.interpolation]
+        [
+            *(loaded.sha256, fingerprint(images), resolution, crop_ratio),
+            *(about.interpolation, about.mean, about.std),
+        ]
     )
     path = folder / f"{key[:16]}.safetensors"
     try:
         return load(path.read_bytes())["features"]
     except (FileNotFoundError, safetensors.SafetensorError, KeyError):
         pass  # never extracted, or damaged: extract
-    view = loader.EvaluationView(images, resolution, crop_ratio, loaded.about.interpolation)
+    view = loader.EvaluationView(images, resolution, crop_ratio, about.interpolation)
     features = extract(loaded, view, workers, device)
     write_atomically(path, save({"features": features}))
     return features

@@ -39,7 +39,8 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     started = datetime.now(UTC)
     loaded = backbone.load(task.exchange)
     chosen = settings(task, dataset, options, loaded.about)
-    train_set, test_set = (data.load(dataset, data_root, role) for role in ("train", "test"))
+    whole, test_set = (data.load(dataset, data_root, role) for role in ("train", "test"))
+    train_set = data.limited(whole, chosen.limit, task.seed)
     fingerprint = data.fingerprint(train_set, test_set)
     config = recipe.as_dict(chosen)
     with distributed.process_group() as device:

@@ -106,7 +106,8 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     settings.merge_from_dict(recipe.read_protocol(task.protocol).get("linear", {}))
     engine.override(settings, options)
     loaded = backbone.load(task.exchange)
-    train, test = (data.load(dataset, data_root, role) for role in ("train", "test"))
+    whole, test = (data.load(dataset, data_root, role) for role in ("train", "test"))
+    train = data.limited(whole, settings.limit, task.seed)
     fingerprint = data.fingerprint(train, test)
     config = engine.plain(settings._cfg_dict)
     state = record.begin(
@@ -137,7 +138,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     penalty, scores = choose(x_train, y_train, len(train.classes), settings, task.seed)
     (probe,) = fit(x_train, y_train, len(train.classes), [penalty])
     logits = probe.logits(x_test)
-    detail = f"penalty {penalty:g} chosen on {settings.held_out:.0%} of the training set"
+    detail = f"L2 penalty chosen on {settings.held_out:.0%} of the training set"
     metrics = {
         f"top{k}": record.Metric(
             value=100 * top_k_correct(logits, y_test, k).double().mean().item(),
@@ -154,7 +155,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
         data.described(fingerprint, train, test),
         loaded,
         len(loaded.model.state_dict()),
-        config | {"held_out_top1": scores, "penalty": penalty},
+        config,
         metrics,
         record.Cost(
             wall_s=wall,
@@ -166,4 +167,8 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
             device_hours=wall / 3600,
         ),
         started,
+        chosen={
+            "penalty": penalty,
+            "held_out_top1": dict(zip(map(str, settings.penalties), scores, strict=True)),
+        },
     )

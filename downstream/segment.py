@@ -28,12 +28,13 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     found = data.config(dataset)
     cfg = build_config(task, found, data_root)
     engine.override(cfg, options)
+    sizes = engine.limit_training(cfg, dict(found.sizes), found.splits["train"])
     files = scenes.fingerprint_parts(found, data_root)
     described = record.Dataset(
         name=dataset,
         mirrors=found.mirrors,
         fingerprint=engine.fingerprint(files, data_root / found.root),
-        sizes=dict(found.sizes),
+        sizes=sizes,
         classes=found.classes,
     )
 

@@ -29,12 +29,13 @@ def run(args: argparse.Namespace) -> None:
     """Trains, writes the record, then the exchange file that names the record by its hash."""
     started = datetime.now(UTC)
     chosen = recipe.load(
-        args.recipe, args.protocol, recipe.parse_options(args.cfg_options), args.dataset
+        args.recipe, args.protocol, recipe.parse_options(command.options(args)), args.dataset
     )
     task = TASK if args.dataset is None else f"{TASK}-{args.dataset}"
     out = record.run_folder(args.runs, args.protocol, task, args.recipe, args.seed)
     teacher = teacher_path(args, chosen)
-    train_set = data.load(chosen.dataset, args.data, "train")
+    whole = data.load(chosen.dataset, args.data, "train")
+    train_set = data.limited(whole, chosen.limit, args.seed)
     test_set = data.load(chosen.dataset, args.data, "test")
     settings = recipe.as_dict(chosen)
     teacher_sha256 = weights_of(teacher) if teacher else None

@@ -16,6 +16,7 @@ def arguments(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     parser.add_argument("--dataset", help="in place of the protocol's own for this stage")
     parser.add_argument("--workers", type=int, default=default_workers(), help="loader processes")
+    parser.add_argument("--limit", type=int, help="train on this many samples only, for a trial")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -32,6 +33,6 @@ def default_workers() -> int:
     return 0 if cores <= 2 else min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def stage_dataset(protocol, stage: str) -> str:
-    """The data set that a protocol has for a stage, by its own name."""
-    return protocol.datasets[protocol.stages[stage]]
+def options(args: argparse.Namespace) -> list[str]:
+    """The settings that the user changes, `--limit` among them."""
+    return [*args.cfg_options, *([] if args.limit is None else [f"limit={args.limit}"])]

@@ -279,6 +279,14 @@ def per_class_split(labels: np.ndarray, part: float, seed: int) -> tuple[np.ndar
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
+def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+    """The set itself, or, for a trial, a random part of it of `limit` samples."""
+    if limit is None:
+        return images
+    order = np.random.default_rng(seed).permutation(len(images))
+    return images.subset(np.sort(order[:limit]))
+
+
 def described(digest: str, *sets: ImageSet) -> record.Dataset:
     """What a record says of the sets that its run read."""
     return record.Dataset(

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -263,9 +263,6 @@ def fit(job: Job) -> Outcome:
     Raises:
         InputError: data, teacher or weights do not fit the recipe, or the loss is not finite.
     """
-    if job.recipe.limit is not None:
-        order = np.random.default_rng(job.seed).permutation(len(job.train))
-        job = replace(job, train=job.train.subset(np.sort(order[: job.recipe.limit])))
     began = time.perf_counter()
     trainer = Trainer(job)
     began -= trainer.wall

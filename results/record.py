@@ -112,6 +112,10 @@ class Record(_Strict):
         default=None, description="file beside the record with per-sample or per-class scores"
     )
     config: dict[str, Any]
+    chosen: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what the run chose on held-out data, and its scores there",
+    )
     cost: Cost
     versions: dict[str, str]
     git: Git

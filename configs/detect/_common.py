@@ -30,6 +30,8 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type="VocMap")
 
+limit = None  # train on this many pictures only, for a trial
+
 # 4 GPUs x 1 picture; another total batch scales the learning rate with it
 total_batch_size = 4
 optim_wrapper = dict(

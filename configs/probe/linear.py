@@ -3,5 +3,6 @@
 
 resolution = 224
 crop_ratio = 0.875
+limit = None  # train on this many samples only, for a trial
 held_out = 0.2  # of each class of the training set
 penalties = [10.0**k for k in range(-6, 3)]  # on standardised features, per sample

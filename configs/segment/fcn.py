@@ -46,6 +46,8 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
 
+limit = None  # train on this many pictures only, for a trial
+
 # 4 GPUs x 4 crops; another total batch scales the learning rate with it
 total_batch_size = 16
 optim_wrapper = dict(

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -40,6 +43,14 @@ SIZES = {
     "demo/ade20k": dict(training=4, validation=3),
     "demo/cifar10": dict(train=40, test=20),
 }
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process() -> Iterator[None]:
+    """mmengine keeps loggers, scopes and counters for the life of a process: none outlives a test."""
+    yield
+    for kept in (MMLogger, MessageHub, DefaultScope, Visualizer):
+        kept._instance_dict.clear()
 
 
 def randomise_norms(model: nn.Module, seed: int) -> nn.Module:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from downstream import backbone
-from downstream.__main__ import main
+from downstream.__main__ import main, task_name
 from pretrain import models
 from pretrain.errors import InputError
 
@@ -377,8 +377,6 @@ def test_a_layer_that_is_in_no_part_is_noticed(exchange: Callable):
 
 
 def test_task_names_keep_the_choices_apart():
-    from downstream.__main__ import task_name
-
     def name(**given: Any) -> str:
         return task_name(argparse.Namespace(**given))
 

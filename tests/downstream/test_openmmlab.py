@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmcv.ops import RoIAlign, batched_nms
 from mmengine.config import Config
 
 from downstream import openmmlab
@@ -75,8 +76,6 @@ def test_the_offset_decides_between_two_boxes():
 
 
 def test_mmcv_calls_the_nms():
-    from mmcv.ops import batched_nms
-
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 8], [20, 20, 30, 30]])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
     classes = torch.tensor([0, 0, 1, 0])
@@ -110,8 +109,6 @@ def test_a_compiled_extension_is_not_replaced(monkeypatch: pytest.MonkeyPatch):
 def test_roi_align_on_a_ramp():
     # bilinear samples of f(x, y) = x + 10 y are the coordinates themselves; in the aligned form a
     # bin's mean is that at its centre, half a pixel up and to the left
-    from mmcv.ops import RoIAlign
-
     y, x = torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij")
     align = RoIAlign(output_size=(2, 4), spatial_scale=0.5, use_torchvision=True)
     found = align((x + 10 * y)[None, None], torch.tensor([[0.0, 8, 4, 40, 20]]))

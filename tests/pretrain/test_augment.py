@@ -1,4 +1,4 @@
-"""Augmentation: the crop's law, colour against colorsys and NumPy, evaluation against torchvision."""
+"""Augmentation: the crop's law, colour as in colorsys and NumPy, evaluation as in torchvision."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_no_smoothing_is_one_hot() -> None:
 
 @pytest.mark.parametrize("classes", [10, 1000])
 def test_optimal_gap_of_the_logits_is_the_papers(classes: int) -> None:
-    """Section 5.2: the best logit of the true class is log((K - 1)(1 - eps) / eps) above the rest."""
+    """Section 5.2: the best logit of the true class is higher by log((K - 1)(1 - eps) / eps)."""
     eps = 0.1
     targets = label_smoothing(torch.tensor([4]), classes, eps).double()
     logits = torch.zeros(1, classes, dtype=torch.float64, requires_grad=True)

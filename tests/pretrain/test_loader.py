@@ -19,6 +19,10 @@ def indices(batches: loader.EpochBatches) -> list[list[int]]:
     return [[index for _, index in batch] for batch in batches]
 
 
+def flat(batches: list[list[int]]) -> list[int]:
+    return [index for batch in batches for index in batch]
+
+
 def epoch(samples: int = 100, batch: int = 12, *, seed: int = 0, number: int = 0, **rest):
     return loader.EpochBatches(samples, batch, seed=seed, epoch=number, **rest)
 
@@ -27,15 +31,15 @@ def test_an_epoch_is_a_permutation_without_the_rest() -> None:
     batches = indices(epoch())
 
     assert [len(batch) for batch in batches] == [12] * 8
-    flat = sum(batches, [])
-    assert len(set(flat)) == 96
-    assert set(flat) <= set(range(100))
-    assert flat != sorted(flat)
+    order = flat(batches)
+    assert len(set(order)) == 96
+    assert set(order) <= set(range(100))
+    assert order != sorted(order)
     assert len(epoch()) == 8
 
 
 def test_a_whole_number_of_batches_leaves_nothing_out() -> None:
-    assert sorted(sum(indices(epoch(96)), [])) == list(range(96))
+    assert sorted(flat(indices(epoch(96)))) == list(range(96))
 
 
 def test_keys_carry_their_epoch() -> None:
@@ -47,7 +51,7 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert len({str(order) for order in orders}) == 6
     assert indices(epoch(seed=1, number=2)) == orders[5]
 
-    left_out = [set(range(100)) - set(sum(order, [])) for order in orders]
+    left_out = [set(range(100)) - set(flat(order)) for order in orders]
     assert len({frozenset(rest) for rest in left_out}) > 1, "not always the same rest"
 
 
@@ -174,7 +178,8 @@ def test_evaluation_sees_each_sample_once(
     for rank in range(world):
         for pixels, labels in loader.evaluation(view, 4, 0, rank=rank, world=world):
             assert len(pixels) == len(labels) <= 4
-            seen += [p.numpy().tobytes() + bytes([int(k)]) for p, k in zip(pixels, labels)]
+            for picture, label in zip(pixels, labels, strict=True):
+                seen.append(picture.numpy().tobytes() + bytes([int(label)]))
 
     expected = [view[i][0].numpy().tobytes() + bytes([view[i][1]]) for i in range(count)]
     assert sorted(seen) == sorted(expected)

@@ -83,7 +83,7 @@ def test_narrow_networks_build_without_a_classifier_and_dilated(arch: str) -> No
 
 
 def test_an_unknown_architecture_offers_the_nearest() -> None:
-    with pytest.raises(InputError, match="unknown architecture 'resnet50dd'.*resnet50d"):
+    with pytest.raises(InputError, match=r"unknown architecture 'resnet50dd'.*resnet50d"):
         models.create("resnet50dd", 10)
 
 

@@ -381,7 +381,7 @@ def test_a_recipe_of_the_users_own(configs: Path) -> None:
 
 
 def test_a_config_without_a_field_is_refused() -> None:
-    with pytest.raises(InputError, match="mine: .*missing.*lr"):
+    with pytest.raises(InputError, match=r"mine: .*missing.*lr"):
         recipe.from_config(Config({"arch": "resnet50"}), "mine")
 
 

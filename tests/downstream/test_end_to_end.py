@@ -1,0 +1,312 @@
+"""Every downstream stage through the command, on a few rendered pictures; killed, resumed, kept."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from downstream import backbone, engine, features, voc
+from downstream.__main__ import main
+from results import record
+
+ARCH = "resnet10d_narrow"
+LABEL = f"random-{ARCH}"
+FINETUNE = ["--cfg-options", "epochs=1", "batch_size=8", "base_batch_size=8", "warmup_epochs=0"]
+STAGES: dict[str, tuple[list[str], str, dict[str, int], str]] = {
+    # words, task, samples of each metric, stage of the record
+    "c4": (["detect"], "detect", {"map": 3, "map_all_point": 3}, "detect"),
+    "fpn": (
+        ["detect", "--detector", "fpn"],
+        "detect-fpn",
+        {"map": 3, "map_all_point": 3},
+        "detect",
+    ),
+    "fcn": (["segment"], "segment", {"pix_acc": 3, "miou": 3}, "segment"),
+    "linear": (
+        ["probe", "--dataset", "cifar10"],
+        "linear-cifar10",
+        {"top1": 20, "top5": 20},
+        "linear",
+    ),
+    "finetune": (
+        ["probe", "--dataset", "cifar10", "--mode", "finetune", *FINETUNE],
+        "finetune-cifar10",
+        {"top1": 20, "top5": 20},
+        "finetune",
+    ),
+}
+pytestmark = pytest.mark.usefixtures("tiny_protocol", "clean_environment")
+
+
+def _argv(words: list[str], data_root: Path, runs: Path, spec: str = f"random:{ARCH}") -> list[str]:
+    common = ["--backbone", spec, "--data", str(data_root), "--runs", str(runs), "--workers", "0"]
+    return [words[0], *common, "--seed", "0", *words[1:]]
+
+
+def _hash_by_hand(path: Path, raw: Callable) -> str:
+    tensors = raw(path)[0]
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].numpy()
+        kind = {"float32": "torch.float32", "int64": "torch.int64"}[str(array.dtype)]
+        digest.update(f"{name} {kind} {array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_from_start_to_record(
+    name: str,
+    data_root: Path,
+    tmp_path: Path,
+    raw: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    words, task, samples, stage = STAGES[name]
+    argv = _argv(words, data_root, tmp_path)
+    assert main(argv) == 0
+    path = tmp_path / "demo" / task / LABEL / "seed0" / "record.json"
+    found = record.read(path)
+    assert (found.stage, found.task, found.recipe, found.protocol) == (stage, task, LABEL, "demo")
+    assert {key: metric.samples for key, metric in found.metrics.items()} == samples
+    for metric in found.metrics.values():
+        assert math.isfinite(metric.value)
+        assert 0 <= metric.value <= 100
+        assert metric.unit == "%"
+        assert metric.split
+    exchange = tmp_path / "demo" / "backbones" / LABEL / "seed0" / "backbone.safetensors"
+    assert found.backbone.sha256 == _hash_by_hand(exchange, raw)
+    assert found.backbone.source == f"random:{ARCH}"
+    assert not found.backbone.pretrained
+    whole = set(raw(exchange)[0])
+    left_out = {"fc.weight", "fc.bias"}
+    assert set(found.backbone.tensors_left_out) == left_out
+    if stage != "linear":
+        assert found.backbone.tensors_loaded == len(whole - left_out)
+    assert sum(found.dataset.sizes.values()) == {"detect": 9, "segment": 7}.get(stage, 60)
+    assert found.dataset.mirrors in ("voc", "ade20k", "cifar10")
+    assert str(tmp_path) not in path.read_text()
+    assert str(data_root) not in path.read_text()
+    assert task in capsys.readouterr().out
+
+    # once more: nothing is repeated
+    before = path.read_bytes()
+    for place, attribute in ((Runner, "from_cfg"), (features, "extract")):
+        monkeypatch.setattr(place, attribute, lambda *a, **k: pytest.fail("repeated"))
+    assert main(argv) == 0
+    assert path.read_bytes() == before
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_another_setting_is_another_run(data_root: Path, tmp_path: Path):
+    words = STAGES["linear"][0]
+    for more in ([], ["--cfg-options", "penalties=[0.5]"]):
+        assert main(_argv([*words, *more], data_root, tmp_path)) == 0
+    folders = sorted(p.name for p in (tmp_path / "demo" / "linear-cifar10" / LABEL).iterdir())
+    assert folders == ["seed0", "seed0.1"], "the first is set aside, not lost"
+
+
+def test_an_exchange_file_and_a_recipe_give_the_same(
+    data_root: Path, tmp_path: Path, exchange: Callable
+):
+    words = STAGES["linear"][0]
+    path = exchange(path=tmp_path / "demo" / "pretrain" / "best" / "seed0" / "backbone.safetensors")
+    assert main(_argv(words, data_root, tmp_path, f"file:{path}")) == 0
+    where = ["--data", str(data_root), "--runs", str(tmp_path), "--workers", "0"]
+    assert main([*words, "--variant", "best", *where]) == 0
+    named, given = (
+        record.read(p) for p in sorted(tmp_path.glob("demo/linear-cifar10/*/seed0/record.json"))
+    )
+    assert named.recipe == "best"
+    assert named.backbone.source == "recipe:best"
+    assert named.backbone.pretrained
+    assert named.backbone.sha256 == given.backbone.sha256
+    assert named.metrics == given.metrics
+
+
+# ---- what is trained
+
+
+def _tensors_before_and_after(
+    words: list[str], data_root: Path, runs: Path, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The backbone's tensors as training begins and as it ends."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def watch(runner: Runner) -> None:
+        seen.append({k: v.clone() for k, v in backbone.weights_in(runner.model).items()})
+
+    monkeypatch.setattr(
+        engine.Meter, "before_train", lambda self, runner: watch(runner), raising=False
+    )
+    monkeypatch.setattr(
+        engine.Meter, "after_train", lambda self, runner: watch(runner), raising=False
+    )
+    assert main(_argv(words, data_root, runs, spec)) == 0
+    return seen[0], seen[1]
+
+
+@pytest.mark.parametrize("name", ["c4", "fcn"])
+def test_training_starts_from_the_file_and_moves_what_it_may(
+    name: str,
+    data_root: Path,
+    tmp_path: Path,
+    exchange: Callable,
+    raw: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    path = exchange()
+    before, after = _tensors_before_and_after(
+        STAGES[name][0], data_root, tmp_path, f"file:{path}", monkeypatch
+    )
+    stored = {k: v for k, v in raw(path)[0].items() if not k.startswith("fc.")}
+    assert before.keys() == stored.keys()
+    assert all(torch.equal(before[k], stored[k]) for k in stored)
+    moved = {k for k in after if not torch.equal(before[k], after[k])}
+    convolutions = {k for k in stored if stored[k].dim() == 4}
+    if name == "c4":
+        frozen = {k for k in convolutions if k.startswith(("conv1.", "layer1."))}
+        assert moved == convolutions - frozen
+    else:
+        assert moved == set(stored), "the statistics of its norms too"
+
+
+# ---- killed and resumed
+
+
+class _Killed(BaseException):
+    """As a signal would: nothing of ours catches it."""
+
+
+@pytest.fixture
+def two_epochs(tiny_protocol: Config) -> None:
+    tiny_protocol.detect.epochs = 2
+    tiny_protocol.segment.epochs = 2
+
+
+def _kill_in_epoch_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = engine.Meter.before_train_epoch
+
+    def before_train_epoch(self: engine.Meter, runner: Runner) -> None:
+        if runner.epoch == 1:
+            raise _Killed
+        original(self, runner)
+
+    monkeypatch.setattr(engine.Meter, "before_train_epoch", before_train_epoch)
+
+
+@pytest.mark.parametrize("name", ["c4", "fcn"])
+@pytest.mark.usefixtures("two_epochs")
+def test_a_killed_run_goes_on_where_it_was(
+    name: str, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words, task, _, _ = STAGES[name]
+    argv = _argv(words, data_root, tmp_path)
+    out = tmp_path / "demo" / task / LABEL / "seed0"
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_in_epoch_2(patch)
+        with pytest.raises(_Killed):
+            main(argv)
+    assert not (out / "record.json").exists()
+    saved = torch.load(out / "work" / "epoch_1.pth", weights_only=False)
+    capsys.readouterr()
+
+    epochs: list[int] = []
+    resumed: dict[str, Any] = {}
+    counted: list[tuple[float, int]] = []
+    original, after = engine.Meter.before_train_epoch, engine.Meter.after_train_epoch
+
+    def before_train_epoch(self: engine.Meter, runner: Runner) -> None:
+        if not epochs:
+            resumed.update({k: v.clone() for k, v in runner.model.state_dict().items()})
+            optimizer = runner.optim_wrapper.optimizer
+            resumed["momentum"] = copy.deepcopy(optimizer.state_dict()["state"])
+        epochs.append(runner.epoch)
+        original(self, runner)
+
+    def after_train_epoch(self: engine.Meter, runner: Runner) -> None:
+        after(self, runner)
+        hub = runner.message_hub
+        counted.append((hub.get_info("train_seconds"), hub.get_info("train_samples")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.Meter, "before_train_epoch", before_train_epoch)
+        patch.setattr(engine.Meter, "after_train_epoch", after_train_epoch)
+        assert main(argv) == 0
+    assert epochs == [1], "the second epoch alone"
+    said = capsys.readouterr().out
+    assert "resume run" in said
+    assert "epoch 2 of 2" in said
+    assert "epoch 1 of 2" not in said
+    for key, tensor in saved["state_dict"].items():
+        assert torch.equal(resumed[key], tensor), key
+    momentum = saved["optimizer"]["state"]
+    assert momentum
+    for index, state in momentum.items():
+        found = resumed["momentum"][index]["momentum_buffer"]
+        assert torch.equal(found, state["momentum_buffer"])
+    found = record.read(out / "record.json")
+    ((seconds, samples),) = counted
+    assert samples == 2 * {"c4": 6, "fcn": 4}[name], "both epochs, the killed process's too"
+    assert found.cost.samples_per_s == pytest.approx(samples / seconds)
+    assert found.cost.wall_s >= seconds
+    assert found.cost.device_hours == pytest.approx(found.cost.wall_s / 3600)
+    assert all(math.isfinite(metric.value) for metric in found.metrics.values())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = [*STAGES["fcn"][0], "--cfg-options", "optim_wrapper.optimizer.lr=1e30"]
+    assert main(_argv(words, data_root, tmp_path)) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("trickbench: the loss is ")
+    assert "lower optim_wrapper.optimizer.lr" in last
+    assert not list(tmp_path.rglob("record.json"))
+
+
+# ---- what is measured
+
+
+def test_the_recorded_average_precision_is_voc_maps_of_the_last_epoch(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    measured: list[dict[str, float]] = []
+    original = voc.VocMap.compute_metrics
+
+    def compute_metrics(self: voc.VocMap, results: list) -> dict[str, float]:
+        assert len(results) == 3
+        measured.append(original(self, results))
+        return {"map": 12.5, "map_all_point": 25.0}
+
+    monkeypatch.setattr(voc.VocMap, "compute_metrics", compute_metrics)
+    assert main(_argv(STAGES["c4"][0], data_root, tmp_path)) == 0
+    assert len(measured) == 1, "tested once, after the last epoch"
+    found = record.read(tmp_path / "demo" / "detect" / LABEL / "seed0" / "record.json")
+    assert {k: m.value for k, m in found.metrics.items()} == {"map": 12.5, "map_all_point": 25.0}
+    assert found.metrics["map"].split == "VOC2007 test"
+
+
+def test_the_linear_probes_numbers_by_hand(data_root: Path, tmp_path: Path):
+    assert main(_argv(STAGES["linear"][0], data_root, tmp_path)) == 0
+    out = tmp_path / "demo" / "linear-cifar10" / LABEL / "seed0"
+    found = json.loads((out / "record.json").read_text())
+    # of 20 test pictures, so a multiple of 5 %
+    for metric in found["metrics"].values():
+        assert metric["value"] % 5 == pytest.approx(0, abs=1e-9)
+    assert found["metrics"]["top1"]["value"] <= found["metrics"]["top5"]["value"]
+    scores = found["config"]["held_out_top1"]
+    assert len(scores) == 2
+    best = int(np.flatnonzero(np.array(scores) == max(scores))[-1])
+    assert found["config"]["penalty"] == found["config"]["penalties"][best]
