@@ -170,6 +170,7 @@ demo: $(DATA)/demo/manifest.json
 
 demo-records: $(foreach backbone,$(DEMO_BACKBONES),$(foreach task,$(DEMO_TASKS),\
 	$(HERE)/$(task)/$(backbone)/seed$(SEED)/record.json))
+	@:
 
 # --- tests ------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from demo.shapes import SHAPES, Coverage, Placement, coverage
 from demo.taxonomy import ObjectClass
 from demo.textures import TEXTURES, TILT, Mapping, weave
 
+# A material has its typical colours: a hint at the texture, and none at the shape. In turns.
+_HUES = {name: index / len(TEXTURES) for index, name in enumerate(TEXTURES)}
 _PERIODS_PER_DIAMETER = (3.2, 5.5)
 _SHORTEST_PERIOD = 4.5  # pixels; less is lost to the blur of the camera and to JPEG
 
@@ -40,9 +42,7 @@ def paint_object(
 ) -> Coverage:
     """Paint an object into `image` [height, width, 3] in random colours; returns what it covers."""
     where = coverage(looks.shape, placement, *image.shape[:2])
-    # a material has its typical colours: a hint at the texture, and none at the shape
-    hue = list(TEXTURES).index(looks.texture) / len(TEXTURES)
-    first, second = contrasting_pair(rng, _surround(image, where), hue)
+    first, second = contrasting_pair(rng, _surround(image, where), _HUES[looks.texture])
     periods = rng.uniform(*_PERIODS_PER_DIAMETER)
     mapping = Mapping.random(rng, max(placement.diameter / periods, _SHORTEST_PERIOD))
     weight = weave(looks.texture, mapping, where.rows, where.cols, rng)

@@ -147,7 +147,7 @@ def limit_training(cfg: Config, sizes: dict[str, int], split: str) -> dict[str, 
     Returns:
         The sizes as they are then.
     """
-    if cfg.limit is None:
+    if cfg.limit is None or cfg.limit >= sizes[split]:
         return sizes
     dataset = cfg.train_dataloader.dataset
     parts = dataset.get("datasets", [dataset])

@@ -283,6 +283,8 @@ def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     """The set itself, or, for a trial, a random part of it of `limit` samples."""
     if limit is None:
         return images
+    if limit < 1:
+        raise InputError(f"a limit of {limit} samples: expected 1 or more")
     order = np.random.default_rng(seed).permutation(len(images))
     return images.subset(np.sort(order[:limit]))
 

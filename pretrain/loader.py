@@ -58,7 +58,7 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     Raises:
         InputError: not even one batch.
     """
-    if samples < batch_size:
+    if not 0 < batch_size <= samples:
         raise InputError(f"{samples} training samples do not fill one batch of {batch_size}")
     return samples // batch_size
 
@@ -86,7 +86,7 @@ class EpochBatches:
         world: int = 1,
         micro: int = 1,
     ) -> None:
-        if batch_size % (world * micro):
+        if micro < 1 or batch_size % (world * micro):
             raise InputError(
                 f"a batch of {batch_size} does not divide over {world} processes x {micro} "
                 f"micro-batches"

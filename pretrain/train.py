@@ -326,6 +326,8 @@ def train_epoch(trainer: Trainer, view: loader.TrainingView) -> tuple[float, flo
 def evaluate(trainer: Trainer) -> tuple[float, float, int]:
     """Top-1, top-5 in percent and the number of samples on the run's test split."""
     job, recipe = trainer.job, trainer.job.recipe
+    # each process has seen batches of its own; what is saved has the first one's running statistics
+    distributed.copy_from_first(trainer.raw.buffers())
     view = loader.EvaluationView(
         job.test, recipe.eval_resolution, recipe.crop_ratio, recipe.interpolation
     )

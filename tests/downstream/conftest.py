@@ -22,7 +22,7 @@ from demo.sizes import Sizes
 from downstream import openmmlab
 from pretrain import checkpoint, data, models, recipe
 
-# before any of the tests imports mmdet or mmseg, which look for mmcv's operators as they are imported
+# before a test imports mmdet or mmseg, which look for mmcv's operators as they are imported
 openmmlab.prepare()
 
 TINY = Sizes(
@@ -47,7 +47,7 @@ SIZES = {
 
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process() -> Iterator[None]:
-    """mmengine keeps loggers, scopes and counters for the life of a process: none outlives a test."""
+    """mmengine keeps loggers, scopes and counters as long as a process: none outlives a test."""
     yield
     for kept in (MMLogger, MessageHub, DefaultScope, Visualizer):
         kept._instance_dict.clear()
@@ -182,8 +182,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
 
 
 @pytest.fixture
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No launcher's variables, whoever runs these tests."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    yield

@@ -168,7 +168,7 @@ def test_an_exchange_file_knows_its_architecture(exchange: Callable, tmp_path: P
 
 def test_a_foreign_file_without_arch_is_told_to_name_it(tmp_path: Path):
     source = _write_plain(_named(), tmp_path)
-    with pytest.raises(InputError, match="say file:.*,arch=NAME"):
+    with pytest.raises(InputError, match=r"say file:.*,arch=NAME"):
         backbone.exchange_of(f"file:{source}", tmp_path / "out", "demo", 0)
 
 
@@ -236,7 +236,8 @@ def test_without_a_network_the_message_says_so(monkeypatch: pytest.MonkeyPatch, 
         backbone.exchange_of("timm:resnet50.a1_in1k", tmp_path, "demo", 0)
     message = str(caught.value)
     assert "\n" not in message
-    assert "cannot be downloaded (We couldn't connect to the hub)" in message
+    assert "(We couldn't connect to the hub)" in message
+    assert "Without a network" in message
     assert "file:PATH,arch=resnet50" in message
 
 
@@ -305,7 +306,7 @@ def test_another_shape_is_refused(exchange: Callable):
     tensors["layer4.0.conv2.weight"] = torch.ones(256, 256, 1, 1)
     with pytest.raises(
         InputError,
-        match=r"1 tensors: layer4.0.conv2.weight is \[256, 256, 1, 1\] in the checkpoint, "
+        match=r"1 tensors: layer4\.0\.conv2\.weight is \[256, 256, 1, 1\] in the checkpoint.*"
         r"\[256, 256, 3, 3\] in the model",
     ):
         backbone.load(exchange(tensors=tensors))
@@ -366,7 +367,7 @@ def test_weights_that_were_swapped_after_loading_are_noticed(exchange: Callable)
     assert count == len(whole) - 2
     with torch.no_grad():
         model[1].layer4[0].bn1.weight[3] += 1e-3
-    with pytest.raises(InputError, match=r"1 tensors .* not the checkpoint's: layer4.0.bn1.weight"):
+    with pytest.raises(InputError, match=r": 1 of the model.* not .*: layer4\.0\.bn1\.weight$"):
         backbone.account(model, path)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -306,7 +305,43 @@ def test_the_linear_probes_numbers_by_hand(data_root: Path, tmp_path: Path):
     for metric in found["metrics"].values():
         assert metric["value"] % 5 == pytest.approx(0, abs=1e-9)
     assert found["metrics"]["top1"]["value"] <= found["metrics"]["top5"]["value"]
-    scores = found["config"]["held_out_top1"]
-    assert len(scores) == 2
-    best = int(np.flatnonzero(np.array(scores) == max(scores))[-1])
-    assert found["config"]["penalty"] == found["config"]["penalties"][best]
+    scores = {float(k): v for k, v in found["chosen"]["held_out_top1"].items()}
+    assert list(scores) == found["config"]["penalties"] == [1e-3, 1e-1]
+    best = max(scores.values())
+    assert found["chosen"]["penalty"] == max(p for p, score in scores.items() if score == best)
+
+
+# ---- a trial on a part of the training set
+
+
+@pytest.mark.parametrize("name", ["c4", "fcn", "linear"])
+def test_a_limit_is_what_is_trained_on(
+    name: str, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    words, task, samples, _ = STAGES[name]
+    lengths: list[int] = []
+    if name == "linear":
+        original = features.extract
+        monkeypatch.setattr(
+            features,
+            "extract",
+            lambda m, view, *a: lengths.append(len(view)) or original(m, view, *a),
+        )
+        limit, sizes = 30, {"train": 30, "test": 20}
+    else:
+        # in two parts, a half of each
+        limit, sizes = {
+            "c4": (4, {"train": 4, "test": 3}),
+            "fcn": (2, {"training": 2, "validation": 3}),
+        }[name]
+        monkeypatch.setattr(
+            engine.Meter,
+            "before_train",
+            lambda self, runner: lengths.append(len(runner.train_dataloader.dataset)),
+            raising=False,
+        )
+    assert main([*_argv(words, data_root, tmp_path), "--limit", str(limit)]) == 0
+    assert lengths[0] == limit
+    found = record.read(tmp_path / "demo" / task / LABEL / "seed0" / "record.json")
+    assert found.dataset.sizes == sizes
+    assert {key: metric.samples for key, metric in found.metrics.items()} == samples

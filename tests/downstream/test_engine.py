@@ -357,8 +357,8 @@ def test_the_pyramid_fits_any_backbone(task: Callable, data_root: Path):
 CONFIGS = [("detect", "c4"), ("detect", "fpn"), ("segment", "fcn")]
 READ_BY_US = {
     *("train_pipeline", "test_pipeline", "total_batch_size", "scale", "base_size", "crop_size"),
-    # of the bases: variables that they have used up
-    *("norm_cfg", "data_preprocessor"),
+    # `limit`, and of the bases variables that they have used up
+    *("norm_cfg", "data_preprocessor", "limit"),
 }
 
 
@@ -465,6 +465,27 @@ def test_settings_are_reached_through_lists():
 def test_places_that_are_not_there(word: str):
     with pytest.raises(InputError, match="unknown option"):
         engine.override(_read("detect", "c4"), [word])
+
+
+def test_a_limit_on_the_training_set():
+    parts = [dict(type="A"), dict(type="B")]
+    for limit, indices, left in ((None, None, 10), (6, 3, 6), (7, 3, 6), (1, 1, 2), (10, None, 10)):
+        for loader in (dict(datasets=parts), parts[0]):
+            cfg = Config(dict(limit=limit, train_dataloader=dict(dataset=loader)))
+            sizes = engine.limit_training(cfg, dict(train=10, test=5), "train")
+            found = cfg.train_dataloader.dataset
+            if loader is parts[0]:
+                assert found.get("indices") == (limit if indices else None)
+                assert sizes == dict(train=limit if indices else 10, test=5)
+            else:
+                assert [part.get("indices") for part in found.datasets] == [indices] * 2
+                assert sizes == dict(train=left, test=5)
+
+
+def test_a_limit_beyond_the_training_set_is_none():
+    cfg = Config(dict(limit=50, train_dataloader=dict(dataset=dict(type="A"))))
+    assert engine.limit_training(cfg, dict(train=10, test=5), "train") == dict(train=10, test=5)
+    assert "indices" not in cfg.train_dataloader.dataset
 
 
 def test_recorded_settings_hold_no_paths():

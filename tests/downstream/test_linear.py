@@ -215,7 +215,8 @@ def test_the_penalty_does_not_see_the_test(
         records.append(json.loads(path.read_text()))
         rotated.append(True)
     first, second = records
-    assert first["config"] == second["config"], "the penalty and the held-out scores among it"
-    assert first["config"]["penalty"] in (1e-3, 1e-1)
+    assert first["chosen"] == second["chosen"], "the penalty, and the held-out scores"
+    assert first["chosen"]["penalty"] in (1e-3, 1e-1)
+    assert first["config"] == second["config"]
     assert first["dataset"]["fingerprint"] != second["dataset"]["fingerprint"]
     assert first["metrics"]["top1"]["value"] != second["metrics"]["top1"]["value"]

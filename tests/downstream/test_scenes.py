@@ -191,7 +191,7 @@ def test_a_picture_without_labels_is_named(camvid: Config, tmp_path: Path):
 
 def test_a_wrong_count_is_refused(camvid: Config, tmp_path: Path):
     camvid.sizes = dict(train=4, test=1)
-    with pytest.raises(InputError, match="1 images, expected 4. To get it: make data"):
+    with pytest.raises(InputError, match=r"1 images, expected 4\. To get it: make data"):
         scenes.dataset_config(camvid, tmp_path, "train", LOAD)
 
 

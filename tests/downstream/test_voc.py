@@ -155,7 +155,9 @@ def test_missing_data_are_named(pets: Path, gone: str, message: str):
 
 def test_a_wrong_count_is_refused(pets: Path):
     found = _data(sizes=dict(train=5, test=1))
-    with pytest.raises(InputError, match="train has 2 pictures, expected 5. To get it: make pets"):
+    with pytest.raises(
+        InputError, match=r"train has 2 pictures, expected 5\. To get it: make pets"
+    ):
         voc.dataset_configs(found, pets, "train", [])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain import command, recipe
+from pretrain import command
 
 
 def test_defaults() -> None:
@@ -45,8 +45,9 @@ def test_default_workers(
     assert command.default_workers() == workers
 
 
-def test_the_data_set_of_a_stage() -> None:
-    mini = recipe.read_protocol("mini")
+def test_a_limit_is_an_option_like_others() -> None:
+    parser = command.arguments("x", "y")
 
-    assert command.stage_dataset(mini, "pretrain") == "tiny-imagenet-100"
-    assert command.stage_dataset(mini, "detect") == "tinyloc"
+    assert command.options(parser.parse_args([])) == []
+    words = ["--limit", "64", "--cfg-options", "a=1"]
+    assert command.options(parser.parse_args(words)) == ["a=1", "limit=64"]

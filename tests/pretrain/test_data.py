@@ -567,6 +567,31 @@ def test_subset_of_pixels(make_images: Callable[..., data.ImageSet]) -> None:
     np.testing.assert_array_equal(found.pixels, images.pixels[[7, 2, 2]])
 
 
+def test_limited_is_a_random_part_of_its_size(make_images: Callable[..., data.ImageSet]) -> None:
+    images = make_images(200)
+    assert data.limited(images, None, 0) is images
+
+    one, two, other = (data.limited(images, 30, seed) for seed in (0, 0, 1))
+
+    places = {picture.tobytes(): i for i, picture in enumerate(images.pixels)}
+    taken = [places[picture.tobytes()] for picture in one.pixels]
+    assert len(set(taken)) == len(one) == 30
+    assert one.labels.tolist() == [i % 3 for i in taken]
+    assert one.classes == images.classes
+    assert max(taken) > 100, "not only the first"
+    np.testing.assert_array_equal(one.pixels, two.pixels)
+    assert not np.array_equal(one.pixels, other.pixels)
+    assert len(data.limited(images, 999, 0)) == 200
+
+
+@pytest.mark.parametrize("limit", [0, -5])
+def test_a_limit_below_one_is_refused(
+    make_images: Callable[..., data.ImageSet], limit: int
+) -> None:
+    with pytest.raises(InputError, match=f"a limit of {limit} samples: expected 1 or more"):
+        data.limited(make_images(12), limit, 0)
+
+
 def test_fingerprint_sees_labels_names_sizes_and_order(folder_set: Path) -> None:
     images = data.load("mine", folder_set, "train")
     test = data.load("mine", folder_set, "test")

@@ -27,6 +27,8 @@ def test_a_plain_run_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
         assert distributed.from_first(lambda: "found") == "found"
         values = torch.tensor([1.0, 2.0])
         assert distributed.sum_over_processes(values).tolist() == [1, 2]
+        distributed.copy_from_first([values])
+        assert values.tolist() == [1, 2]
     assert distributed.announced_world() == 1
 
 
@@ -57,9 +59,11 @@ with distributed.process_group() as device:
     rank, world = distributed.rank(), distributed.world()
     asked = []
     told = distributed.from_first(lambda: asked.append(1) or f"rank {rank}")
+    held = torch.tensor([rank + 5, rank + 6])
+    distributed.copy_from_first([held, held[:1]])
     total = distributed.sum_over_processes(torch.tensor([1.0, 10.0 * rank])).tolist()
 assert not torch.distributed.is_initialized()
-Path(sys.argv[1], f"rank{rank}").write_text(repr((world, told, len(asked), total)))
+Path(sys.argv[1], f"rank{rank}").write_text(repr((world, told, len(asked), total, held.tolist())))
 """
 
 
@@ -81,4 +85,4 @@ def test_two_processes(tmp_path: Path) -> None:
     )
 
     found = [ast.literal_eval((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1)]
-    assert found == [(2, "rank 0", 1, [2, 10]), (2, "rank 0", 0, [2, 10])]
+    assert found == [(2, "rank 0", 1, [2, 10], [5, 6]), (2, "rank 0", 0, [2, 10], [5, 6])]

@@ -85,8 +85,9 @@ def test_a_start_continues_exactly(start: int, micro: int) -> None:
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(InputError, match="a batch of 12 does not divide over 5 processes x 1"):
         epoch(world=5)
-    with pytest.raises(InputError, match="12 does not divide over 2 processes x 4 micro-batches"):
-        epoch(world=2, micro=4)
+    for micro in (4, 0, -1):
+        with pytest.raises(InputError, match=f"12 does not divide over 2 processes x {micro} "):
+            epoch(world=2, micro=micro)
 
 
 def test_a_batch_larger_than_the_set_is_refused() -> None:
@@ -94,6 +95,9 @@ def test_a_batch_larger_than_the_set_is_refused() -> None:
         epoch(11)
     with pytest.raises(InputError, match="0 training samples"):
         loader.steps_per_epoch(0, 1)
+    for nothing in (0, -4):
+        with pytest.raises(InputError, match=f"do not fill one batch of {nothing}"):
+            loader.steps_per_epoch(12, nothing)
     assert loader.steps_per_epoch(12, 12) == 1
     assert loader.steps_per_epoch(35, 12) == 2
 
@@ -192,6 +196,9 @@ def test_an_unreadable_picture_is_named_from_a_worker_too(
     files = tuple(f"{i}.jpg" for i in range(8))
     images = data.ImageSet("x", "x", "train", ("a",), np.zeros(8, np.int64), tmp_path, files)
 
+    view = loader.TrainingView(images, tiny_recipe, seed=0)
     for workers in (0, 1):
+        batches = iter(loader.training(view, epoch(8, 8), workers))
         with pytest.raises(InputError, match=f"{tmp_path}/.*jpg: not a readable image"):
-            read(images, tiny_recipe, workers)
+            next(batches)
+        assert next(batches, None) is None  # which ends the worker

@@ -100,7 +100,7 @@ def test_a_run_leaves_a_record_and_an_exchange_file_that_belong_together(
     assert found.config["label_smoothing"] == 0.1
     assert found.cost.devices == 1
     assert found.started < found.finished
-    assert found.versions["torch"] == torch.__version__
+    assert found.versions["torch"] == torch.__version__.partition("+")[0]
 
     exchange = out / "backbone.safetensors"
     assert found.backbone.sha256 == sha256_of_weights(exchange)
@@ -194,6 +194,18 @@ def test_changed_data_make_another_run(run: Run, tmp_path: Path) -> None:
     folders = [seed_folder(tmp_path, "smooth", seed) for seed in ("seed0", "seed0.1")]
     one, two = (record.read(folder / "record.json").dataset.fingerprint for folder in folders)
     assert one != two
+
+
+def test_a_trial_on_fewer_samples_says_so(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("smooth", "--limit", "20") == 0
+
+    found = record.read(seed_folder(tmp_path, "smooth") / "record.json")
+    assert found.config["limit"] == 20
+    assert found.dataset.sizes == {"train": 20, "val": 12}
+    assert found.metrics["top1"].samples == 12
+    assert "step 1 of 1" in capsys.readouterr().out, "one batch of 16"
 
 
 def test_seeds_lie_side_by_side(run: Run, tmp_path: Path) -> None:
@@ -300,6 +312,10 @@ def test_a_student_records_its_teachers_weights(
         (["smooth"], ["epochs=many"], "option epochs: 'many', expected a number"),
         (["smooth"], ["arch=resnet5o"], "unknown architecture 'resnet5o': did you mean resnet5"),
         (["smooth"], ["batch_size=64"], "48 training samples do not fill one batch of 64"),
+        (["smooth"], ["batch_size=0"], "48 training samples do not fill one batch of 0"),
+        (["smooth", "--limit", "10"], [], "10 training samples do not fill one batch of 16"),
+        (["smooth", "--limit", "-3"], [], "a limit of -3 samples: expected 1 or more"),
+        (["smooth"], ["accumulation=0"], "does not divide over 1 processes x 0 micro-batches"),
         (["smooth"], ["accumulation=3"], "does not divide over 1 processes x 3 micro-batches"),
         (["smooth", "--dataset", "places365"], [], "places365_standard: no such folder"),
     ],

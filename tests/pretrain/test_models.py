@@ -190,7 +190,7 @@ def test_load_strictly_names_every_tensor_that_does_not_fit() -> None:
     assert "3 tensors" in message
     assert "1.weight is not in the checkpoint" in message
     assert "1.gamma is not in the model" in message
-    assert "0.bias is [5] in the checkpoint, [3] in the model" in message
+    assert "0.bias is [5] in the checkpoint and [3] in the model" in message
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items()), "left as it was"
 
 

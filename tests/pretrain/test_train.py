@@ -374,18 +374,11 @@ def test_a_run_may_end_within_an_epoch(make_job: MakeJob, tiny_recipe: Recipe) -
     assert steps_of(job) == 4
 
 
-def test_limit_trains_on_so_many_samples(make_job: MakeJob, tiny_recipe: Recipe) -> None:
-    job = make_job(replace(tiny_recipe, epochs=2, limit=20))
-
-    outcome = train.fit(job)
-
-    assert steps_of(job) == 2, "one batch of 16 an epoch"
-    assert outcome.samples == 21, "the test split is whole"
-
-
-def test_too_small_a_limit_is_refused(make_job: MakeJob, tiny_recipe: Recipe) -> None:
+def test_too_small_a_set_is_refused(
+    make_job: MakeJob, tiny_recipe: Recipe, make_images: Callable
+) -> None:
     with pytest.raises(InputError, match="10 training samples do not fill one batch of 16"):
-        train.fit(make_job(replace(tiny_recipe, limit=10)))
+        train.fit(make_job(tiny_recipe, train=make_images(10)))
 
 
 def test_a_loss_that_is_not_finite_keeps_the_state_from_before(
