@@ -396,6 +396,12 @@ def unused_by_features(about: Exchange) -> list[str]:
     return sorted(whole - set(model.state_dict()))
 
 
+def classifier_tensors(model: TimmModel) -> list[str]:
+    """Names of the tensors of a whole timm model's classifier."""
+    prefix = f"{models.classifier(model)}."
+    return sorted(name for name in model.state_dict() if name.startswith(prefix))
+
+
 def account(model: nn.Module, path: Path) -> tuple[int, list[str]]:
     """Checks, tensor by tensor, that a detector or segmenter holds an exchange file's weights.
 

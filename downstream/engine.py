@@ -135,11 +135,14 @@ def override(cfg: Config, options: Sequence[str]) -> None:
                 known = inside if isinstance(inside, dict) else []
                 raise unknown(f"option {key}: setting", part, map(str, known))
             place = inside[part]
+        number = isinstance(place, int | float) and not isinstance(place, bool)
+        if number and not isinstance(values[key], int | float):
+            raise InputError(f"option {key}={values[key]!r}: expected a number, as {place!r} is")
     cfg.merge_from_dict(values)
 
 
 def limit_training(cfg: Config, sizes: dict[str, int], split: str) -> dict[str, int]:
-    """Cuts the training set down to the first `cfg.limit` pictures, if that is set.
+    """Cuts the training set down to `cfg.limit` pictures, the first of each part, if that is set.
 
     Args:
         sizes: pictures of each split; `split` is the training one.
@@ -286,12 +289,11 @@ def run(
     seconds, samples = hub.get_info("train_seconds"), hub.get_info("train_samples")
     # what an earlier, interrupted process trained counts too; its start-up and this one's do not
     wall = max(time.perf_counter() - began, seconds)
-    model = runner.model.module if hasattr(runner.model, "module") else runner.model
     write_record(
         task,
         dataset,
         loaded,
-        len(backbone.weights_in(model)),
+        backbone.unused_by_features(loaded.about),
         settings,
         found,
         record.Cost(
@@ -311,14 +313,18 @@ def write_record(
     task: Task,
     dataset: record.Dataset,
     loaded: Loaded,
-    tensors_loaded: int,
+    left_out: list[str],
     settings: dict[str, Any],
     metrics: dict[str, record.Metric],
     cost: record.Cost,
     started: datetime,
     chosen: dict[str, Any] | None = None,
 ) -> None:
-    """The record of a finished downstream run, and a line that says what was measured."""
+    """The record of a finished downstream run, and a line that says what was measured.
+
+    Args:
+        left_out: names of the checkpoint's tensors that the task does not use.
+    """
     finished = record.Record(
         stage=task.stage,
         task=task.name,
@@ -331,8 +337,8 @@ def write_record(
             architecture=loaded.about.architecture,
             pretrained=loaded.about.pretrained,
             sha256=loaded.sha256,
-            tensors_loaded=tensors_loaded,
-            tensors_left_out=backbone.unused_by_features(loaded.about),
+            tensors_loaded=len(loaded.model.state_dict()) - len(left_out),
+            tensors_left_out=left_out,
             record_sha256=loaded.about.record_sha256 or None,
         ),
         metrics=metrics,

@@ -67,12 +67,11 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
         )
         if distributed.rank() != 0:
             return
-        unused = backbone.unused_by_features(loaded.about)
         engine.write_record(
             task,
             data.described(fingerprint, train_set, test_set),
             loaded,
-            len(loaded.model.state_dict()) - len(unused),
+            backbone.classifier_tensors(loaded.model),
             config,
             {
                 name: record.Metric(

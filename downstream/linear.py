@@ -110,10 +110,9 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     train = data.limited(whole, settings.limit, task.seed)
     fingerprint = data.fingerprint(train, test)
     config = engine.plain(settings._cfg_dict)
-    state = record.begin(
-        task.out,
-        recipe.digest([task.name, task.protocol, task.seed, config, loaded.sha256, fingerprint]),
-    )
+    about = loaded.about
+    identity = [task.name, task.protocol, task.seed, config, fingerprint, loaded.sha256]
+    state = record.begin(task.out, recipe.digest([*identity, about.mean, about.std]))
     if state == "finished":
         (task.out / "record.json").touch()
         print(f"{task.out / 'record.json'}: finished already")
@@ -154,7 +153,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
         task,
         data.described(fingerprint, train, test),
         loaded,
-        len(loaded.model.state_dict()),
+        backbone.classifier_tensors(loaded.model),
         config,
         metrics,
         record.Cost(

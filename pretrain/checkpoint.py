@@ -79,7 +79,10 @@ def load_exchange(path: Path) -> tuple[dict[str, Tensor], Exchange]:
             f"{path}: no exchange file of this project (format {metadata.get('format')!r}, "
             f"expected {FORMAT!r}); for weights from elsewhere say file:{path},arch=NAME"
         )
-    values = {field.name: json.loads(metadata[field.name]) for field in fields(Exchange)}
+    try:
+        values = {field.name: json.loads(metadata[field.name]) for field in fields(Exchange)}
+    except (KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: its metadata are damaged ({error})") from error
     values |= {key: tuple(values[key]) for key in ("mean", "std")}
     return load_safetensors(path.read_bytes()), Exchange(**values)
 

@@ -211,6 +211,7 @@ def test_places365(places: Callable[[str], Path], start: str) -> None:
     train, test = (data.load("mine", folder, role) for role in ("train", "test"))
 
     assert train.classes == test.classes == ("/a/abbey", "/b/bar/indoor", "/z/zoo")
+    assert train.files == ("train/b/bar/indoor/1.jpg", "train/a/abbey/1.jpg", "train/z/zoo/1.jpg")
     assert train.labels.tolist() == [1, 0, 2]
     assert test.labels.tolist() == [2, 0]
     np.testing.assert_allclose(reds(train), [0, 50, 100], atol=3)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pretrain import checkpoint, mixup, models, recipe, train
+from pretrain import checkpoint, loader, mixup, models, recipe, train
 from pretrain.errors import InputError
 
 MakeJob = Callable[..., train.Job]
@@ -299,6 +299,25 @@ def test_the_same_seed_gives_the_same_bytes(make_job: MakeJob, tiny_recipe: Reci
 
     assert one == two
     assert one != other
+
+
+def test_each_epoch_has_an_order_of_its_own(
+    make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    read = loader.TrainingView.__getitem__
+
+    def note(view: loader.TrainingView, key: tuple[int, int]) -> tuple:
+        seen.append(key)
+        return read(view, key)
+
+    monkeypatch.setattr(loader.TrainingView, "__getitem__", note)
+    train.fit(make_job(tiny_recipe))
+
+    assert [epoch for epoch, _ in seen] == [0] * 48 + [1] * 48 + [2] * 48
+    orders = [[index for _, index in seen[48 * k : 48 * (k + 1)]] for k in range(3)]
+    assert all(sorted(order) == list(range(48)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
 
 
 class Stop(Exception):
