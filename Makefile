@@ -19,8 +19,9 @@ endif
 # one process per GPU; a single one needs no launcher
 LAUNCH := $(if $(filter-out 1,$(GPUS)),-m torch.distributed.run --standalone --nproc-per-node $(GPUS))
 COMMON = --protocol $(PROTOCOL) --seed $(SEED) --data $(DATA) --runs $(RUNS) \
-	$(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT)) \
-	$(if $(OPTIONS),--cfg-options $(OPTIONS))
+	$(if $(WORKERS),--workers $(WORKERS))
+# LIMIT= and OPTIONS= are for the run that was asked for, not for those that it waits for
+OWN = $(if $(LIMIT),--limit $(LIMIT)) $(if $(OPTIONS),--cfg-options $(OPTIONS))
 HERE := $(RUNS)/$(PROTOCOL)
 
 # The name of a task's folder: the stage, and every choice that is not the default.
@@ -45,6 +46,12 @@ endif
 ifneq ($(filter probe,$(MAKECMDGOALS)),)
 $(if $(DATASET),,$(error name a data set to probe on: make probe VARIANT=best DATASET=cifar10))
 endif
+
+# Before anything is trained for them.
+known = $(if $(filter-out $(2),$($(1))),$(error unknown $(1)=$($(1)): there are $(2)))
+$(call known,DATASET,$(sort $(basename $(notdir $(wildcard configs/data/*.py)))))
+$(call known,DETECTOR,c4 fpn)
+$(call known,MODE,linear finetune)
 
 .PHONY: help
 help:
@@ -109,6 +116,7 @@ pretrain: $(HERE)/$(PRETRAIN)/$(VARIANT)/seed$(SEED)/backbone.safetensors
 define pretrain_rule
 $(HERE)/$(1)/%/seed$(SEED)/backbone.safetensors: $(DATA_READY) | $(ENVIRONMENT)
 	$(PYTHON) $(LAUNCH) -m pretrain $$* $(COMMON) $(if $(2),--dataset $(2)) \
+		$$(if $$(filter pretrain,$(MAKECMDGOALS)),$$(if $$(filter $(VARIANT),$$*),$(OWN))) \
 		$(if $(TEACHER),--teacher $(TEACHER))
 
 # Distilled recipes wait for their teachers, unless TEACHER= names one.
@@ -133,15 +141,15 @@ probe: $(HERE)/$(PROBE)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
 # checkpoint; any other backbone is found, or refused, by the command itself.
 define downstream_rules
 $(HERE)/$(1)/%/seed$(SEED)/record.json: $(HERE)/pretrain/%/seed$(SEED)/backbone.safetensors
-	$(PYTHON) $(LAUNCH) -m downstream $(2) --variant $$* $(COMMON)
+	$(PYTHON) $(LAUNCH) -m downstream $(2) --variant $$* $(COMMON) $(OWN)
 
 $(HERE)/$(1)/random-%/seed$(SEED)/record.json: $(DATA_READY) | $(ENVIRONMENT)
-	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone random:$$* $(COMMON)
+	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone random:$$* $(COMMON) $(OWN)
 
 ifdef BACKBONE
 .PHONY: $(HERE)/$(1)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
 $(HERE)/$(1)/$(BACKBONE_LABEL)/seed$(SEED)/record.json: $(DATA_READY) | $(ENVIRONMENT)
-	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone '$(BACKBONE)' $(COMMON)
+	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone '$(BACKBONE)' $(COMMON) $(OWN)
 endif
 endef
 choice = $(if $(2),--$(1) $(2))

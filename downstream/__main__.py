@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -82,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
 
         segment.run(task, dataset, args.data, args.workers, command.options(args))
     elif args.mode == "linear":
+        if int(os.environ.get("RANK", "0")) > 0:
+            return  # the solver runs in one process
         from downstream import linear
 
         linear.run(task, dataset, args.data, args.workers, command.options(args))

@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 
 from downstream import backbone
 from downstream.backbone import Loaded
-from pretrain import distributed, recipe
+from pretrain import command, distributed, recipe
 from pretrain.errors import InputError, unknown
 from results import record
 
@@ -170,7 +170,9 @@ def runner_config(cfg: Config, task: Task, workers: int) -> Config:
         | dict(
             default_scope={"detect": "mmdet", "segment": "mmseg"}[task.stage],
             work_dir=str(task.out / "work"),
+            # the process group is formed already; mmengine is only told that there is one
             launcher="pytorch" if "RANK" in os.environ else "none",
+            model_wrapper_cfg=_wrapper() if "RANK" in os.environ else None,
             randomness=dict(seed=task.seed),
             resume=(task.out / "work" / "last_checkpoint").is_file(),
             log_level="ERROR",
@@ -189,6 +191,12 @@ def runner_config(cfg: Config, task: Task, workers: int) -> Config:
             ),
         )
     )
+
+
+def _wrapper() -> dict[str, Any]:
+    """DistributedDataParallel on this process's device; mmengine's default would want a GPU."""
+    devices = [int(os.environ["LOCAL_RANK"])] if torch.cuda.is_available() else None
+    return dict(type="MMDistributedDataParallel", device_ids=devices, broadcast_buffers=False)
 
 
 @HOOKS.register_module()
@@ -240,7 +248,8 @@ class Meter(Hook):
             )
         if distributed.rank() == 0:
             print(
-                f"epoch {runner.epoch + 1} of {runner.max_epochs}: loss {loss:.3f}, "
+                f"{'/'.join(Path(runner.work_dir).parts[-4:-2])}: "
+                f"epoch {runner.epoch + 1} of {runner.max_epochs}, loss {loss:.3f}, "
                 f"{self.samples / seconds:.1f} images/s",
                 flush=True,
             )
@@ -272,19 +281,15 @@ def run(
     loaded = backbone.load(task.exchange)
     settings = without_paths(plain({key: cfg[key] for key in RUNNER_KEYS}))
     key = [task.name, task.protocol, task.seed, settings, loaded.sha256]
-    state = record.begin(task.out, recipe.digest([*key, dataset.fingerprint]))
-    if state == "finished":
-        (task.out / "record.json").touch()
-        print(f"{task.out / 'record.json'}: finished already")
-        return
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{task.out}: {state} run on {distributed.device_name(device)}", flush=True)
-    runner = Runner.from_cfg(runner_config(cfg, task, workers))
-    runner.train()
-    pictures = len(runner.test_dataloader.dataset)
-    found = metrics(runner.test(), pictures)
-    if distributed.rank() != 0:
-        return
+    with distributed.process_group() as device:
+        if not command.unfinished(task.out, recipe.digest([*key, dataset.fingerprint])):
+            return
+        runner = Runner.from_cfg(runner_config(cfg, task, workers))
+        runner.train()
+        found = metrics(runner.test(), len(runner.test_dataloader.dataset))
+        devices = distributed.world()
+        if distributed.rank() != 0:
+            return
     hub = runner.message_hub
     seconds, samples = hub.get_info("train_seconds"), hub.get_info("train_samples")
     # what an earlier, interrupted process trained counts too; its start-up and this one's do not
@@ -301,9 +306,9 @@ def run(
             samples_per_s=samples / seconds,
             peak_memory_mb=distributed.peak_memory_mb(device),
             device=distributed.device_name(device),
-            devices=distributed.world(),
+            devices=devices,
             precision="fp32",
-            device_hours=wall * distributed.world() / 3600,
+            device_hours=wall * devices / 3600,
         ),
         started,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from downstream import backbone, engine
 from downstream.engine import Task
-from pretrain import data, distributed, recipe, train
+from pretrain import command, data, distributed, recipe, train
 from results import record
 
 
@@ -47,12 +47,8 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
         identity = recipe.digest(
             [task.name, task.protocol, task.seed, config, loaded.sha256, fingerprint]
         )
-        state = distributed.from_first(lambda: record.begin(task.out, identity))
-        if state == "finished":
-            (task.out / "record.json").touch()
-            print(f"{task.out / 'record.json'}: finished already")
+        if not command.unfinished(task.out, identity):
             return
-        print(f"{task.out}: {state} run on {distributed.device_name(device)}", flush=True)
         outcome = train.fit(
             train.Job(
                 recipe=chosen,

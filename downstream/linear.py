@@ -16,7 +16,7 @@ from torch import Tensor
 
 from downstream import backbone, engine, features
 from downstream.engine import Task
-from pretrain import data, distributed, recipe
+from pretrain import command, data, distributed, recipe
 from pretrain.evaluate import top_k_correct
 from results import record
 
@@ -112,10 +112,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     config = engine.plain(settings._cfg_dict)
     about = loaded.about
     identity = [task.name, task.protocol, task.seed, config, fingerprint, loaded.sha256]
-    state = record.begin(task.out, recipe.digest([*identity, about.mean, about.std]))
-    if state == "finished":
-        (task.out / "record.json").touch()
-        print(f"{task.out / 'record.json'}: finished already")
+    if not command.unfinished(task.out, recipe.digest([*identity, about.mean, about.std])):
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     x_train, x_test = (

@@ -41,18 +41,9 @@ def run(args: argparse.Namespace) -> None:
     teacher_sha256 = weights_of(teacher) if teacher else None
     fingerprint = data.fingerprint(train_set, test_set)
     with distributed.process_group() as device:
-        state = distributed.from_first(
-            lambda: record.begin(
-                out,
-                recipe.digest([args.protocol, args.seed, settings, teacher_sha256, fingerprint]),
-            )
-        )
-        exchange = out / "backbone.safetensors"
-        if state == "finished" and exchange.is_file():
-            exchange.touch()
-            print(f"{exchange}: finished already")
+        identity = [args.protocol, args.seed, settings, teacher_sha256, fingerprint]
+        if not command.unfinished(out, recipe.digest(identity), "backbone.safetensors"):
             return
-        print(f"{out}: {state} run on {distributed.device_name(device)}", flush=True)
         outcome = train.fit(
             train.Job(
                 recipe=chosen,

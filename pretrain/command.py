@@ -6,6 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
+from pretrain import distributed
+from results import record
+
 
 def arguments(prog: str, description: str) -> argparse.ArgumentParser:
     """A parser with the options that every stage takes."""
@@ -31,6 +34,22 @@ def default_workers() -> int:
     """Loader processes per device: none on small machines, where they would only take turns."""
     cores = len(os.sched_getaffinity(0))
     return 0 if cores <= 2 else min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def unfinished(out: Path, identity: str, product: str = "record.json") -> bool:
+    """Opens a run's folder, and says whether there is something left to do in it.
+
+    Args:
+        identity: a hash of everything that decides the result; a folder of another is set aside.
+        product: the file that the run writes last. make compares its time with what it is made
+            from, so a finished one is touched.
+    """
+    state = distributed.from_first(lambda: record.begin(out, identity, product))
+    if state == "finished":
+        (out / product).touch()
+    if distributed.rank() == 0:
+        print(f"{out}: {state if state == 'finished' else state + ' run'}", flush=True)
+    return state != "finished"
 
 
 def options(args: argparse.Namespace) -> list[str]:

@@ -346,7 +346,8 @@ def report(trainer: Trainer, writer: SummaryWriter | None, loss: float, speed: f
     top1, top5, samples = trainer.accuracy
     skipped = f", {trainer.skipped} steps skipped by the loss scaler" if trainer.skipped else ""
     print(
-        f"epoch {step / trainer.per_epoch:.3g} of {job.recipe.epochs:g}, step {step} of "
+        f"{'/'.join(job.out.parts[-3:-1])}: "
+        f"epoch {step / trainer.per_epoch:.3g} of {job.recipe.epochs:.3g}, step {step} of "
         f"{trainer.total}: loss {loss:.3f}, lr {lr:.4g}, {speed:.0f} images/s, "
         f"{job.test.split} top-1 {top1:.2f} % top-5 {top5:.2f} % of {samples}{skipped}",
         flush=True,

@@ -229,22 +229,25 @@ def run_folder(runs: Path, protocol: str, task: str, recipe: str, seed: int) -> 
     return runs / protocol / task / recipe / f"seed{seed}"
 
 
-def begin(run: Path, identity: str) -> Literal["new", "resume", "finished"]:
+def begin(
+    run: Path, identity: str, product: str = "record.json"
+) -> Literal["new", "resume", "finished"]:
     """Opens a run's folder for a run of this identity; nothing earned before is lost.
 
     Args:
         run: the run's folder, `.../seed<k>`.
         identity: a hash of everything that decides the result.
+        product: the file that the run writes last.
 
     Returns:
-        "finished" if this very run has its record already, "resume" if it was begun, else "new".
+        "finished" if this very run has its product already, "resume" if it was begun, else "new".
         What another identity left in the folder is set aside as `seed<k>.1`, `seed<k>.2` ...
     """
     mark = run / "identity"
     if run.exists():
         same = mark.is_file() and mark.read_text().strip() == identity
         if same:
-            return "finished" if (run / "record.json").is_file() else "resume"
+            return "finished" if (run / product).is_file() else "resume"
         if any(run.iterdir()):
             attempt = 1
             while run.with_name(f"{run.name}.{attempt}").exists():

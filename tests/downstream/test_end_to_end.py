@@ -105,7 +105,7 @@ def test_a_stage_from_start_to_record(
         monkeypatch.setattr(place, attribute, lambda *a, **k: pytest.fail("repeated"))
     assert main(argv) == 0
     assert path.read_bytes() == before
-    assert "finished already" in capsys.readouterr().out
+    assert ": finished" in capsys.readouterr().out
 
 
 def test_another_setting_is_another_run(data_root: Path, tmp_path: Path):

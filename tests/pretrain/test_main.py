@@ -136,7 +136,7 @@ def test_a_finished_run_is_not_run_again(
 
     assert run("smooth") == 0
 
-    assert "finished already" in capsys.readouterr().out
+    assert ": finished" in capsys.readouterr().out
     assert contents(out) == before
     assert exchange.stat().st_mtime > 1e9, "make sees that it is up to date"
     assert [path.name for path in out.parent.iterdir()] == ["seed0"]
