@@ -210,9 +210,10 @@ class WeightsInPlace(Hook):
         if runner.iter == 0:
             model = runner.model.module if hasattr(runner.model, "module") else runner.model
             count, unused = backbone.account(model, self.exchange)
-            print(
-                f"{count} tensors of {self.exchange} in place, {len(unused)} not needed", flush=True
-            )
+            if distributed.rank() == 0:
+                print(
+                    f"{count} tensors of {self.exchange} in place, {len(unused)} unused", flush=True
+                )
 
 
 @HOOKS.register_module()

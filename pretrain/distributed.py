@@ -40,6 +40,8 @@ def process_group() -> Iterator[torch.device]:
         dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield device
+        if dist.is_initialized():
+            dist.barrier()  # a process that leaves early tears the connections of the others down
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -6,6 +6,9 @@ import copy
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,10 @@ from results import record
 ARCH = "resnet10d_narrow"
 LABEL = f"random-{ARCH}"
 FINETUNE = ["--cfg-options", "epochs=1", "batch_size=8", "base_batch_size=8", "warmup_epochs=0"]
+SIZES = {  # of the conftest's tiny rendering
+    "demo/voc": dict(train=6, test=3),
+    "demo/ade20k": dict(training=4, validation=3),
+}
 STAGES: dict[str, tuple[list[str], str, dict[str, int], str]] = {
     # words, task, samples of each metric, stage of the record
     "c4": (["detect"], "detect", {"map": 3, "map_all_point": 3}, "detect"),
@@ -345,3 +352,53 @@ def test_a_limit_is_what_is_trained_on(
     found = record.read(tmp_path / "demo" / task / LABEL / "seed0" / "record.json")
     assert found.dataset.sizes == sizes
     assert {key: metric.samples for key, metric in found.metrics.items()} == samples
+
+
+@pytest.mark.parametrize(("words", "metric"), [(["detect"], "map"), (["segment"], "miou")])
+def test_two_processes_share_one_run(
+    words: list[str], metric: str, rendered: Path, tmp_path: Path
+) -> None:
+    """Over gloo, on CPUs: one record, every test picture counted once, the rate for the batch."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        f"""
+import sys
+from mmengine.config import Config
+from pretrain import data, recipe
+whole, read = data.config, recipe.read_protocol
+def config(name):
+    found = whole(name)
+    found.sizes = Config(dict(sizes={SIZES!r}[name])).sizes
+    return found
+def protocol(name):
+    found = read(name)
+    found.detect.update(epochs=1, batch_size=2, scale=(64, 48), regions=8, proposals=(50, 10))
+    found.segment.update(epochs=1, batch_size=4, base_size=48, crop_size=(32, 32))
+    return found
+data.config, recipe.read_protocol = config, protocol
+from downstream.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+    )
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    root = Path(__file__).parents[2]
+
+    done = subprocess.run(
+        [sys.executable, *launch, *_argv(words, rendered, tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("epoch 1 of 1") == 1, "only the first process reports"
+    found = record.read(tmp_path / "runs" / "demo" / words[0] / LABEL / "seed0" / "record.json")
+    assert found.cost.devices == 2
+    assert found.metrics[metric].samples == 3
+    total, per_device = {"detect": (2, 1), "segment": (4, 2)}[words[0]]
+    assert found.config["train_dataloader"]["batch_size"] == per_device
+    lr = {"detect": 0.001 * 10, "segment": 0.01}[words[0]]
+    assert found.config["optim_wrapper"]["optimizer"]["lr"] == pytest.approx(lr)
+    assert total == 2 * per_device
