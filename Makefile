@@ -130,6 +130,14 @@ ifneq ($(PRETRAIN),pretrain)
 $(eval $(call pretrain_rule,$(PRETRAIN),$(DATASET)))
 endif
 
+# With options of its own, a run is for its command to judge: finished already, or another one.
+JUDGED := $(if $(strip $(LIMIT)$(OPTIONS)),judged)
+.PHONY: judged
+judged:
+ifneq ($(filter pretrain,$(MAKECMDGOALS)),)
+$(HERE)/$(PRETRAIN)/$(VARIANT)/seed$(SEED)/backbone.safetensors: $(JUDGED)
+endif
+
 # --- downstream -------------------------------------------------------------------------------
 
 .PHONY: detect segment probe
@@ -140,10 +148,10 @@ probe: $(HERE)/$(PROBE)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
 # $(1): the task's folder, $(2): the command and its choices. A recipe's record depends on its
 # checkpoint; any other backbone is found, or refused, by the command itself.
 define downstream_rules
-$(HERE)/$(1)/%/seed$(SEED)/record.json: $(HERE)/pretrain/%/seed$(SEED)/backbone.safetensors
+$(HERE)/$(1)/%/seed$(SEED)/record.json: $(HERE)/pretrain/%/seed$(SEED)/backbone.safetensors $(JUDGED)
 	$(PYTHON) $(LAUNCH) -m downstream $(2) --variant $$* $(COMMON) $(OWN)
 
-$(HERE)/$(1)/random-%/seed$(SEED)/record.json: $(DATA_READY) | $(ENVIRONMENT)
+$(HERE)/$(1)/random-%/seed$(SEED)/record.json: $(DATA_READY) $(JUDGED) | $(ENVIRONMENT)
 	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone random:$$* $(COMMON) $(OWN)
 
 ifdef BACKBONE
