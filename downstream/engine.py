@@ -173,6 +173,9 @@ def runner_config(cfg: Config, task: Task, workers: int) -> Config:
             # the process group is formed already; mmengine is only told that there is one
             launcher="pytorch" if "RANK" in os.environ else "none",
             model_wrapper_cfg=_wrapper() if "RANK" in os.environ else None,
+            # the segmenter's BN, backbone and heads, over the crops of all GPUs; the detector's is
+            # frozen, and torch has none for CPUs
+            sync_bn="torch" if task.stage == "segment" and torch.cuda.is_available() else None,
             randomness=dict(seed=task.seed),
             resume=(task.out / "work" / "last_checkpoint").is_file(),
             log_level="ERROR",

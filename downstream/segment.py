@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
 from downstream import backbone, engine, openmmlab
@@ -69,14 +68,11 @@ def build_config(task: Task, found: Config, data_root: Path) -> Config:
     crop = next(t.crop_size for t in cfg.train_pipeline if t.type == "RandomCrop")
     cfg.model.data_preprocessor.size = tuple(crop)
     channels = [level["num_chs"] for level in backbone.levels(loaded.model)]
-    # BN over the crops of all devices; torch has it for GPUs only
-    shared = world > 1 and torch.cuda.is_available()
-    norm = dict(type="SyncBN" if shared else "BN", requires_grad=True)
     for head, level in ((cfg.model.decode_head, -1), (cfg.model.auxiliary_head, -2)):
         head.in_channels = channels[level]
         head.channels = channels[level] // 4
         head.num_classes = found.classes
-        head.norm_cfg = norm
+        head.norm_cfg = dict(type="BN", requires_grad=True)  # the Runner makes it SyncBN
     for loader, role in ((cfg.train_dataloader, "train"), (cfg.test_dataloader, "test")):
         pipeline = cfg.train_pipeline if role == "train" else cfg.test_pipeline
         loader.dataset = scenes.dataset_config(found, data_root, role, pipeline)

@@ -18,7 +18,7 @@ datasets = dict(
 stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
 # Factors on a recipe's epochs, batch size and learning rate; a resolution in its place.
-pretrain = dict(epochs=1 / 15, batch_size=1 / 32, lr=1 / 4, resolution=64)
+pretrain = dict(epochs=1 / 15, batch_size=1 / 32, lr=1 / 8, resolution=64)
 finetune = dict(epochs=1 / 200, batch_size=1 / 24, lr=1, resolution=64)
 # Probes see their pictures at the source's resolution.
 linear = dict(resolution=64)

@@ -335,12 +335,15 @@ def test_the_papers_segmentation_schedule():
 def test_several_devices_share_their_batch_statistics(
     task: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """The Runner turns every BN of a segmenter into SyncBN; a detector's are frozen."""
     made = task("segment")
-    for world, kind in (("1", "BN"), ("4", "SyncBN")):
-        monkeypatch.setenv("WORLD_SIZE", world)
-        cfg = segment.build_config(made, data.config("demo/ade20k"), data_root)
-        assert cfg.model.decode_head.norm_cfg.type == kind
-        assert cfg.model.auxiliary_head.norm_cfg.type == kind
+    cfg = segment.build_config(made, data.config("demo/ade20k"), data_root)
+    for gpus, kind in ((False, None), (True, "torch")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus)
+        assert engine.runner_config(cfg, made, 0).sync_bn == kind
+    made = task("detect")
+    cfg = detect.build_config(made, "c4", data.config("demo/voc"), data_root)
+    assert engine.runner_config(cfg, made, 0).sync_bn is None
 
 
 def test_the_pyramid_fits_any_backbone(task: Callable, data_root: Path):
