@@ -1,0 +1,156 @@
+"""Archives unpacked and checked, tinyloc built, and what real sets have that rendered ones lack."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from downstream import prepare
+from downstream.__main__ import main
+from pretrain import data
+from pretrain.errors import InputError
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def archive(folder: Path, name: str, root: str, files: dict[str, bytes]) -> str:
+    """Writes a tar of some files below `root`; its SHA-256."""
+    source = folder / f"{name}-source" / root
+    for file, content in files.items():
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        (source / file).write_bytes(content)
+    with tarfile.open(folder / name, "w") as tar:
+        tar.add(source, arcname=root)
+    return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
+def test_archives_of_one_folder_come_together(tmp_path: Path) -> None:
+    first = archive(tmp_path, "a.tar", "set", {"train/1": b"one"})
+    second = archive(tmp_path, "b.tar", "set", {"train/2": b"two"})
+    overlay = Config(dict(name="mini", archives={"set": {"a.tar": first, "b.tar": second}}))
+
+    prepare.unpack(overlay, tmp_path, tmp_path / "data")
+
+    inside = tmp_path / "data" / "set" / "train"
+    assert {p.name: p.read_bytes() for p in inside.iterdir()} == {"1": b"one", "2": b"two"}
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["set"], "no scratch folder is left"
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [({"a.tar": "0" * 64}, "expected 0000"), ({"none.tar": "0" * 64}, "none.tar: no such archive")],
+)
+def test_a_wrong_archive_leaves_nothing(
+    names: dict[str, str], complaint: str, tmp_path: Path
+) -> None:
+    archive(tmp_path, "a.tar", "set", {"train/1": b"one"})
+    overlay = Config(dict(name="mini", archives={"set": names}))
+
+    with pytest.raises(InputError, match=complaint):
+        prepare.unpack(overlay, tmp_path, tmp_path / "data")
+
+    assert not (tmp_path / "data" / "set").exists()
+
+
+def test_a_protocol_without_archives_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no archives to unpack; see docs/data\.md"):
+        prepare.unpack(Config(dict(name="paper")), tmp_path, tmp_path / "data")
+
+
+def test_missing_data_end_the_command_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "--protocol", "mini", "--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "make data PROTOCOL=mini ARCHIVES=DIR" in said
+
+
+@pytest.fixture
+def tiny_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three classes of nine training and nine validation images, each of one grey of its own."""
+    root = tmp_path / "tiny-imagenet-200"
+    wnids = ["n01", "n02", "n03"]
+    root.mkdir()
+    (root / "wnids.txt").write_text("\n".join(wnids))
+    annotations = []
+    for label, wnid in enumerate(wnids):
+        for part in (f"train/{wnid}/images", "val/images"):
+            (root / part).mkdir(parents=True, exist_ok=True)
+        boxes = []
+        for i in range(9):
+            grey = 20 + 70 * label + 5 * i
+            box = (i, 2 * i, 40 + i, 63)
+            image = Image.new("L", (64, 64), grey)
+            image.save(root / f"train/{wnid}/images/{wnid}_{i}.JPEG")
+            boxes.append("\t".join(map(str, (f"{wnid}_{i}.JPEG", *box))))
+            image.save(root / f"val/images/val_{wnid}_{i}.JPEG")
+            annotations.append("\t".join(map(str, (f"val_{wnid}_{i}.JPEG", wnid, *box))))
+        (root / f"train/{wnid}/{wnid}_boxes.txt").write_text("\n".join(boxes))
+    (root / "val/val_annotations.txt").write_text("\n".join(annotations))
+    whole = data.config
+
+    def config(name: str) -> Config:
+        found = whole(name)
+        if name == "tinyloc":
+            found.wnids = (1, 3)  # the first class is the source's
+        return found
+
+    monkeypatch.setattr(data, "config", config)
+    return tmp_path
+
+
+def test_tinyloc_is_nine_images_with_their_boxes(tiny_imagenet: Path) -> None:
+    prepare.build_tinyloc(tiny_imagenet)
+
+    root = tiny_imagenet / "tinyloc"
+    assert (root / "classes.txt").read_text().split() == ["n02", "n03"]
+    for part in ("trainval", "test"):
+        names = (root / f"ImageSets/Main/{part}.txt").read_text().split()
+        assert len(names) == 2  # 18 images of two classes
+        greys = []
+        for name in names:
+            pixels = np.asarray(Image.open(root / f"JPEGImages/{name}.jpg").convert("L"), int)
+            assert pixels.shape == (192, 192)
+            things = ET.parse(root / f"Annotations/{name}.xml").findall("object")
+            assert len(things) == 9
+            for cell, thing in enumerate(things):
+                left, upper = 64 * (cell % 3), 64 * (cell // 3)
+                grey = pixels[upper + 8 : upper + 56, left + 8 : left + 56].mean()
+                label, i = divmod(round((grey - 20) / 5), 14)
+                assert thing.findtext("name") == ["n01", "n02", "n03"][label]
+                box = [int(e.text or "") for e in thing.find("bndbox") or ()]
+                # VOC counts pixels from 1
+                expected = [left + i + 1, upper + 2 * i + 1, left + 40 + i + 1, upper + 64]
+                assert box == expected
+                greys.append((label, i))
+        assert sorted(greys) == [(label, i) for label in (1, 2) for i in range(9)]
+
+
+@pytest.mark.skipif(not (SHARED / "bccd.tar.xz").is_file(), reason="the real data are not here")
+def test_real_bccd_has_two_boxes_without_an_area(tmp_path: Path) -> None:
+    from downstream import voc
+
+    with tarfile.open(SHARED / "bccd.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    found = data.config("bccd")
+    assert prepare.check(found, tmp_path) == "292 train, 72 test"
+
+    boxes, dropped = 0, 0
+    for role in ("train", "test"):
+        (settings,) = voc.dataset_configs(found, tmp_path, role, [])
+        # as training reads them, which is when boxes are left out
+        dataset = voc.VocLayout(
+            **{k: v for k, v in settings.items() if k != "type"} | {"test_mode": False}
+        )
+        boxes += sum(len(dataset.get_data_info(i)["instances"]) for i in range(len(dataset)))
+        dropped += dataset.dropped
+    assert dropped == 2
+    assert boxes + dropped == 4888
