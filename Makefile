@@ -25,10 +25,12 @@ OWN = $(if $(LIMIT),--limit $(LIMIT)) $(if $(OPTIONS),--cfg-options $(OPTIONS))
 HERE := $(RUNS)/$(PROTOCOL)
 
 # The name of a task's folder: the stage, and every choice that is not the default.
-PRETRAIN := pretrain$(if $(DATASET),-$(DATASET))
-DETECT := detect$(if $(DETECTOR),-$(DETECTOR))$(if $(DATASET),-$(DATASET))
-SEGMENT := segment$(if $(DATASET),-$(DATASET))
-PROBE := $(MODE)-$(DATASET)
+TRIAL := $(if $(LIMIT),-limit$(LIMIT))
+WHOLE := pretrain$(if $(DATASET),-$(DATASET))
+PRETRAIN := $(WHOLE)$(TRIAL)
+DETECT := detect$(if $(DETECTOR),-$(DETECTOR))$(if $(DATASET),-$(DATASET))$(TRIAL)
+SEGMENT := segment$(if $(DATASET),-$(DATASET))$(TRIAL)
+PROBE := $(MODE)-$(DATASET)$(TRIAL)
 # The backbone's folder: a recipe's name, or the specification made a file name.
 BACKBONE_LABEL := $(if $(BACKBONE),$(shell printf %s '$(BACKBONE)' | tr -cs 'A-Za-z0-9._-' -),$(VARIANT))
 
@@ -112,7 +114,8 @@ $(DATA)/demo/manifest.json: $(wildcard demo/*.py) | $(ENVIRONMENT)
 .PHONY: pretrain
 pretrain: $(HERE)/$(PRETRAIN)/$(VARIANT)/seed$(SEED)/backbone.safetensors
 
-# $(1): the task's folder, $(2): its data set, where that is not the protocol's own
+# $(1): the task's folder, $(2): its data set, where that is not the protocol's own, $(3): the folder
+# of its teachers, which are never trials
 define pretrain_rule
 $(HERE)/$(1)/%/seed$(SEED)/backbone.safetensors: $(DATA_READY) | $(ENVIRONMENT)
 	$(PYTHON) $(LAUNCH) -m pretrain $$* $(COMMON) $(if $(2),--dataset $(2)) \
@@ -121,17 +124,20 @@ $(HERE)/$(1)/%/seed$(SEED)/backbone.safetensors: $(DATA_READY) | $(ENVIRONMENT)
 
 # Distilled recipes wait for their teachers, unless TEACHER= names one.
 ifndef TEACHER
-$(HERE)/$(1)/distill/seed$(SEED)/backbone.safetensors: $(HERE)/$(1)/teacher/seed$(SEED)/backbone.safetensors
-$(HERE)/$(1)/best/seed$(SEED)/backbone.safetensors: $(HERE)/$(1)/teacher-mixup/seed$(SEED)/backbone.safetensors
+$(HERE)/$(1)/distill/seed$(SEED)/backbone.safetensors: $(HERE)/$(3)/teacher/seed$(SEED)/backbone.safetensors
+$(HERE)/$(1)/best/seed$(SEED)/backbone.safetensors: $(HERE)/$(3)/teacher-mixup/seed$(SEED)/backbone.safetensors
 endif
 endef
-$(eval $(call pretrain_rule,pretrain,))
-ifneq ($(PRETRAIN),pretrain)
-$(eval $(call pretrain_rule,$(PRETRAIN),$(DATASET)))
+$(eval $(call pretrain_rule,pretrain,,pretrain))
+ifdef DATASET
+$(eval $(call pretrain_rule,$(WHOLE),$(DATASET),$(WHOLE)))
+endif
+ifdef LIMIT
+$(eval $(call pretrain_rule,$(PRETRAIN),$(DATASET),$(WHOLE)))
 endif
 
-# With options of its own, a run is for its command to judge: finished already, or another one.
-JUDGED := $(if $(strip $(LIMIT)$(OPTIONS)),judged)
+# The run that was asked for is for its command to judge: finished already, or another one now.
+JUDGED := $(if $(filter pretrain detect segment probe,$(MAKECMDGOALS)),judged)
 .PHONY: judged
 judged:
 ifneq ($(filter pretrain,$(MAKECMDGOALS)),)
@@ -164,7 +170,7 @@ choice = $(if $(2),--$(1) $(2))
 $(eval $(call downstream_rules,$(DETECT),detect $(call choice,detector,$(DETECTOR)) $(call choice,dataset,$(DATASET))))
 $(eval $(call downstream_rules,$(SEGMENT),segment $(call choice,dataset,$(DATASET))))
 $(foreach mode,linear finetune,$(foreach set,$(sort places365 cifar10 cifar100 $(DATASET)),\
-	$(eval $(call downstream_rules,$(mode)-$(set),probe --mode $(mode) --dataset $(set)))))
+	$(eval $(call downstream_rules,$(mode)-$(set)$(TRIAL),probe --mode $(mode) --dataset $(set)))))
 
 # --- results ----------------------------------------------------------------------------------
 

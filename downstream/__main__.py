@@ -7,8 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-
 from downstream import backbone, prepare
 from pretrain import command, recipe
 from pretrain.errors import exit_status
@@ -96,12 +94,11 @@ def run(args: argparse.Namespace) -> None:
 
 def task_name(args: argparse.Namespace) -> str:
     """The folder of a run's task: the stage, and whatever the user chose other than the default."""
-    if args.stage == "probe":
-        return f"{args.mode}-{args.dataset}"
-    choices = [getattr(args, "detector", None), args.dataset]
-    return "-".join([args.stage, *(choice for choice in choices if choice)])
+    trial = None if args.limit is None else f"limit{args.limit}"
+    stage = args.mode if args.stage == "probe" else args.stage
+    choices = [getattr(args, "detector", None), args.dataset, trial]
+    return "-".join([stage, *(choice for choice in choices if choice)])
 
 
 if __name__ == "__main__":
-    torch.backends.cudnn.benchmark = True
     sys.exit(main())

@@ -18,16 +18,15 @@ import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from safetensors.torch import load as load_safetensors
-from timm.layers import AvgPool2dSame
+from timm.layers import AvgPool2dSame, convert_sync_batchnorm
 from torch import Tensor, nn
 
-from pretrain import checkpoint, models, recipe
+from pretrain import checkpoint, distributed, models, recipe
 from pretrain.checkpoint import Exchange
 from pretrain.errors import InputError
 from pretrain.models import TimmModel
 from results import record
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINDS = "random:NAME, timm:NAME or file:PATH,arch=NAME"
 
 
@@ -95,7 +94,11 @@ def exchange_of(spec: str, out: Path, protocol: str, seed: int) -> Path:
 def _write(
     out: Path, spec: str, model: TimmModel, arch: str, pretrained: bool, protocol: str, seed: int
 ) -> Path:
+    """The exchange file of a model, with timm's preprocessing; random weights get the recipes'."""
     data = timm.data.resolve_data_config({}, model=model)
+    if not pretrained:
+        ours = recipe.from_config(recipe.read("pretrain", "b-standard"), "b-standard")
+        data |= dict(mean=ours.mean, std=ours.std, interpolation=ours.interpolation)
     about = Exchange(
         architecture=arch,
         classes=int(model.num_classes),
@@ -119,7 +122,8 @@ def _write(
 def _random(arch: str, seed: int) -> tuple[TimmModel, str, bool]:
     torch.manual_seed(seed)
     model = models.create(arch, classes=1)
-    models.initialise(model, zero_gamma=True)
+    # with gamma 0 the residual branches of a frozen network would do nothing at all
+    models.initialise(model, zero_gamma=False)
     return model, arch, False
 
 
@@ -243,6 +247,11 @@ def levels(model: TimmModel) -> list[dict[str, Any]]:
     return [dict(level) for level in info]
 
 
+def shares_statistics() -> bool:
+    """Whether trained BN takes its statistics over all devices; torch can do so on GPUs only."""
+    return torch.cuda.is_available() and distributed.announced_world() > 1
+
+
 @MODELS.register_module()
 class TimmFeatures(BaseModule):
     """A timm backbone for mmdet and mmseg, with the weights of an exchange file.
@@ -280,6 +289,8 @@ class TimmFeatures(BaseModule):
             parameter.requires_grad_(name not in frozen)
         if freeze_norm:
             _freeze_norms(self.net)
+        elif shares_statistics():
+            self.net = convert_sync_batchnorm(self.net)  # timm's: keeps activations inside norms
         self.train()
 
     def init_weights(self) -> None:
@@ -326,6 +337,8 @@ class TimmLastStage(BaseModule):
         self.freeze_norm = freeze_norm
         if freeze_norm:
             _freeze_norms(self.layer4)
+        elif shares_statistics():
+            self.layer4 = convert_sync_batchnorm(self.layer4)
         self.train()
 
     def init_weights(self) -> None:

@@ -35,7 +35,7 @@ class Task:
     """One downstream run: what is measured on which backbone, and where it is kept.
 
     Attributes:
-        stage: "detect" or "segment".
+        stage: what a record calls it: "detect", "segment", "linear" or "finetune".
         name: the stage with its choices, the folder of its records.
         label: the backbone's row: a recipe's name or a specification made a file name.
         source: the backbone as the user named it.
@@ -128,6 +128,12 @@ def override(cfg: Config, options: Sequence[str]) -> None:
     """Sets single values by their dotted names; a name that is not there is refused."""
     values = recipe.parse_options(list(options))
     for key in values:
+        # what comes in from the top of a task's file is copied into its parts when they are built
+        if isinstance(cfg.get("model"), dict) and key.partition(".")[0] not in (
+            *RUNNER_KEYS,
+            "limit",
+        ):
+            raise unknown("option", key.partition(".")[0], [*RUNNER_KEYS, "limit"])
         place: Any = cfg._cfg_dict
         for part in key.split("."):
             inside = {str(i): v for i, v in enumerate(place)} if isinstance(place, list) else place
@@ -173,9 +179,6 @@ def runner_config(cfg: Config, task: Task, workers: int) -> Config:
             # the process group is formed already; mmengine is only told that there is one
             launcher="pytorch" if "RANK" in os.environ else "none",
             model_wrapper_cfg=_wrapper() if "RANK" in os.environ else None,
-            # the segmenter's BN, backbone and heads, over the crops of all GPUs; the detector's is
-            # frozen, and torch has none for CPUs
-            sync_bn="torch" if task.stage == "segment" and torch.cuda.is_available() else None,
             randomness=dict(seed=task.seed),
             resume=(task.out / "work" / "last_checkpoint").is_file(),
             log_level="ERROR",
@@ -221,7 +224,14 @@ class WeightsInPlace(Hook):
 
 @HOOKS.register_module()
 class Meter(Hook):
-    """Counts training samples and seconds, over resumptions too, and prints a line an epoch."""
+    """Counts training samples and seconds, over resumptions too, and prints a line an epoch.
+
+    After training it gives all processes the first one's running statistics: each has seen batches
+    of its own, and the test is of one model.
+    """
+
+    def after_train(self, runner: Runner) -> None:
+        distributed.copy_from_first(runner.model.buffers())
 
     def before_train_epoch(self, runner: Runner) -> None:
         self.began, self.samples = time.perf_counter(), 0
@@ -283,7 +293,7 @@ def run(
     """
     started, began = datetime.now(UTC), time.perf_counter()
     loaded = backbone.load(task.exchange)
-    settings = without_paths(plain({key: cfg[key] for key in RUNNER_KEYS}))
+    settings = without_paths(plain({key: cfg[key] for key in (*RUNNER_KEYS, "limit")}))
     key = [task.name, task.protocol, task.seed, settings, loaded.sha256]
     with distributed.process_group() as device:
         if not command.unfinished(task.out, recipe.digest([*key, dataset.fingerprint])):

@@ -95,6 +95,20 @@ def choose(
     return best[1], scores
 
 
+def accuracies(logits: Tensor, labels: Tensor, split: str, detail: str) -> dict[str, record.Metric]:
+    """Top-1 and top-5 of logits [N, K], as a record has them."""
+    return {
+        f"top{k}": record.Metric(
+            value=100 * top_k_correct(logits, labels, k).double().mean().item(),
+            unit="%",
+            split=split,
+            samples=len(labels),
+            detail=detail,
+        )
+        for k in (1, 5)
+    }
+
+
 def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
     """Extracts features, chooses the penalty, fits on the whole training set, reports on test.
 
@@ -115,12 +129,14 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     if not command.unfinished(task.out, recipe.digest([*identity, about.mean, about.std])):
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    folder, extracting = task.out / "features", time.perf_counter()
+    kept = folder.exists()  # by a run that was interrupted: then there is no rate to measure
     x_train, x_test = (
         torch.from_numpy(
             features.cached(
                 loaded,
                 images,
-                task.out / "features",
+                folder,
                 resolution=settings.resolution,
                 crop_ratio=settings.crop_ratio,
                 workers=workers,
@@ -129,22 +145,12 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
         )
         for images in (train, test)
     )
-    extracted = time.perf_counter() - began
+    seconds = time.perf_counter() - extracting
     y_train, y_test = torch.from_numpy(train.labels), torch.from_numpy(test.labels)
     penalty, scores = choose(x_train, y_train, len(train.classes), settings, task.seed)
     (probe,) = fit(x_train, y_train, len(train.classes), [penalty])
-    logits = probe.logits(x_test)
     detail = f"L2 penalty chosen on {settings.held_out:.0%} of the training set"
-    metrics = {
-        f"top{k}": record.Metric(
-            value=100 * top_k_correct(logits, y_test, k).double().mean().item(),
-            unit="%",
-            split=test.split,
-            samples=len(test),
-            detail=detail,
-        )
-        for k in (1, 5)
-    }
+    metrics = accuracies(probe.logits(x_test), y_test, test.split, detail)
     wall = time.perf_counter() - began
     engine.write_record(
         task,
@@ -155,7 +161,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
         metrics,
         record.Cost(
             wall_s=wall,
-            samples_per_s=(len(train) + len(test)) / extracted,
+            samples_per_s=0 if kept else (len(train) + len(test)) / seconds,
             peak_memory_mb=distributed.peak_memory_mb(device),
             device=distributed.device_name(device),
             devices=1,

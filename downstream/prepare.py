@@ -156,7 +156,10 @@ def _training_boxes(source: Path, classes: list[str]) -> list[Boxed]:
 
 def _validation_boxes(source: Path, classes: list[str]) -> list[Boxed]:
     boxes = []
-    for line in (source / "val" / "val_annotations.txt").read_text().splitlines():
+    listing = source / "val" / "val_annotations.txt"
+    if not listing.is_file():
+        raise missing(listing, "no such file", data.config("tinyloc"))
+    for line in listing.read_text().splitlines():
         name, wnid, *corners = line.split()
         if wnid in classes:
             boxes.append((source / "val" / "images" / name, wnid, _corners(corners)))
@@ -180,8 +183,13 @@ def _write_picture(root: Path, name: str, boxes: list[Boxed]) -> None:
         ET.SubElement(size, key).text = str(value)
     for cell, (path, wnid, (x0, y0, x1, y1)) in enumerate(boxes):
         left, upper = CELL * (cell % SIDE), CELL * (cell // SIDE)
-        with Image.open(path) as image:
-            canvas.paste(image.convert("RGB"), (left, upper))
+        try:
+            with Image.open(path) as image:
+                canvas.paste(image.convert("RGB"), (left, upper))
+        except OSError as error:
+            raise missing(
+                path, f"not a readable image ({error})", data.config("tinyloc")
+            ) from error
         thing = ET.SubElement(annotation, "object")
         ET.SubElement(thing, "name").text = wnid
         ET.SubElement(thing, "truncated").text = "0"

@@ -68,11 +68,12 @@ def build_config(task: Task, found: Config, data_root: Path) -> Config:
     crop = next(t.crop_size for t in cfg.train_pipeline if t.type == "RandomCrop")
     cfg.model.data_preprocessor.size = tuple(crop)
     channels = [level["num_chs"] for level in backbone.levels(loaded.model)]
+    kind = "SyncBN" if backbone.shares_statistics() else "BN"
     for head, level in ((cfg.model.decode_head, -1), (cfg.model.auxiliary_head, -2)):
         head.in_channels = channels[level]
         head.channels = channels[level] // 4
         head.num_classes = found.classes
-        head.norm_cfg = dict(type="BN", requires_grad=True)  # the Runner makes it SyncBN
+        head.norm_cfg = dict(type=kind, requires_grad=True)
     for loader, role in ((cfg.train_dataloader, "train"), (cfg.test_dataloader, "test")):
         pipeline = cfg.train_pipeline if role == "train" else cfg.test_pipeline
         loader.dataset = scenes.dataset_config(found, data_root, role, pipeline)

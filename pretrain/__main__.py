@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from pretrain import checkpoint, command, data, distributed, recipe, train
 from pretrain.errors import InputError, exit_status
 from results import record
@@ -31,7 +29,8 @@ def run(args: argparse.Namespace) -> None:
     chosen = recipe.load(
         args.recipe, args.protocol, recipe.parse_options(command.options(args)), args.dataset
     )
-    task = TASK if args.dataset is None else f"{TASK}-{args.dataset}"
+    trial = "" if args.limit is None else f"-limit{args.limit}"
+    task = task_name(args) + trial
     out = record.run_folder(args.runs, args.protocol, task, args.recipe, args.seed)
     teacher = teacher_path(args, chosen)
     whole = data.load(chosen.dataset, args.data, "train")
@@ -73,6 +72,11 @@ class Provenance:
     started: datetime
 
 
+def task_name(args: argparse.Namespace) -> str:
+    """The folder of a whole run's task: "pretrain", with the data set where the user named one."""
+    return TASK if args.dataset is None else f"{TASK}-{args.dataset}"
+
+
 def teacher_path(args: argparse.Namespace, chosen: recipe.Recipe) -> Path | None:
     """The checkpoint of the teacher that the recipe distils from, if it does.
 
@@ -81,7 +85,7 @@ def teacher_path(args: argparse.Namespace, chosen: recipe.Recipe) -> Path | None
     """
     if chosen.distill is None:
         return None
-    task = TASK if args.dataset is None else f"{TASK}-{args.dataset}"
+    task = task_name(args)
     folder = record.run_folder(args.runs, args.protocol, task, chosen.distill, args.seed)
     path = args.teacher or folder / "backbone.safetensors"
     if not path.is_file():
@@ -162,5 +166,4 @@ def write(
 
 
 if __name__ == "__main__":
-    torch.backends.cudnn.benchmark = True
     sys.exit(main())

@@ -31,7 +31,7 @@ class Exchange:
     Attributes:
         mean, std: of RGB in [0, 1], what the images were normalised with.
         resolution, crop_ratio, interpolation: of the evaluation on the source task.
-        recipe: what made the weights: a recipe's name, or "random".
+        recipe: what made the weights: a recipe's name, or a specification ("random:resnet50d").
         record_sha256: of the training record; empty where there is none.
     """
 

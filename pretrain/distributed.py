@@ -36,6 +36,8 @@ def process_group() -> Iterator[torch.device]:
     )
     if cuda:
         torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False  # what is recorded as fp32 is fp32
     if "RANK" in os.environ:
         dist.init_process_group("nccl" if cuda else "gloo")
     try:

@@ -30,6 +30,8 @@ from pretrain.no_bias_decay import no_bias_decay
 from pretrain.recipe import Recipe
 from results.record import Cost
 
+PROGRESS = 200  # steps between lines within an epoch
+
 
 @dataclass(frozen=True)
 class Job:
@@ -310,8 +312,15 @@ def train_epoch(trainer: Trainer, view: loader.TrainingView) -> tuple[float, flo
     trainer.model.train()
     began = time.perf_counter()
     losses = torch.zeros((), device=job.device)
-    for _ in range(steps):
+    for i in range(1, steps + 1):
         losses += trainer.train_step([next(source) for _ in range(job.recipe.accumulation)])
+        if i % PROGRESS == 0 and i < steps and distributed.rank() == 0:
+            rate = i * job.recipe.batch_size / (time.perf_counter() - began)
+            print(
+                f"{'/'.join(job.out.parts[-3:-1])}: step {trainer.step} of {trainer.total}, "
+                f"loss {losses.item() / i:.3f}, {rate:.0f} images/s",
+                flush=True,
+            )
     mean = losses.item() / steps  # also waits for the device
     seconds = time.perf_counter() - began
     trainer.seconds += seconds

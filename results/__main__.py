@@ -35,7 +35,10 @@ def tables(runs: Path, protocol: str) -> int:
     if protocol not in present:
         there = f"protocols there: {', '.join(present) or 'none'}"
         return _fail(f"{runs} has no protocol {protocol!r}; {there}; {make_one}")
-    records, skipped = record.read_all(runs, protocol)
+    found, skipped = record.read_all(runs, protocol)
+    records = [run for run in found if run.config.get("limit") is None]
+    if trials := len(found) - len(records):
+        skipped.append(f"{trials} trials on part of the training data (LIMIT=)")
     if not records:
         return _fail(f"no readable record in {runs / protocol}; {make_one}", *skipped)
     figures = published.load()

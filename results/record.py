@@ -79,7 +79,11 @@ class Backbone(_Strict):
 
 
 class Cost(_Strict):
-    """What the run took. `samples_per_s` counts training samples per second of training."""
+    """What the run took.
+
+    `samples_per_s` is of training, or, for a linear probe, of extracting features; 0 where the
+    features were there already.
+    """
 
     wall_s: Annotated[Finite, Field(ge=0)]
     samples_per_s: Annotated[Finite, Field(ge=0)]
@@ -108,9 +112,6 @@ class Record(_Strict):
     backbone: Backbone
     teacher_sha256: Sha256 | None = Field(default=None, description="weights it distilled from")
     metrics: dict[str, Metric]
-    scores: str | None = Field(
-        default=None, description="file beside the record with per-sample or per-class scores"
-    )
     config: dict[str, Any]
     chosen: dict[str, Any] = Field(
         default_factory=dict,

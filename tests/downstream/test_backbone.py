@@ -379,7 +379,7 @@ def test_a_layer_that_is_in_no_part_is_noticed(exchange: Callable):
 
 def test_task_names_keep_the_choices_apart():
     def name(**given: Any) -> str:
-        return task_name(argparse.Namespace(**given))
+        return task_name(argparse.Namespace(limit=None, **given))
 
     assert name(stage="detect", detector=None, dataset=None) == "detect"
     assert name(stage="detect", detector="fpn", dataset=None) == "detect-fpn"

@@ -63,7 +63,7 @@ def test_data_that_are_not_there(argv: list[str], tmp_path: Path, one_line: Call
     assert main([*argv, *RANDOM, *where]) == 2
     message = one_line()
     assert "no such folder" in message
-    assert "make demo-data" in message
+    assert "make data PROTOCOL=demo" in message
 
 
 @pytest.mark.parametrize("stage", ["detect", "segment"])

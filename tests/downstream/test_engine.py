@@ -335,15 +335,34 @@ def test_the_papers_segmentation_schedule():
 def test_several_devices_share_their_batch_statistics(
     task: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The Runner turns every BN of a segmenter into SyncBN; a detector's are frozen."""
+    """On GPUs every trained BN of backbone and heads is SyncBN; one device or CPUs have BN."""
     made = task("segment")
-    cfg = segment.build_config(made, data.config("demo/ade20k"), data_root)
-    for gpus, kind in ((False, None), (True, "torch")):
+    for gpus, world, kind in (
+        (False, "4", nn.BatchNorm2d),
+        (True, "1", nn.BatchNorm2d),
+        (True, "4", nn.SyncBatchNorm),
+    ):
         monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus)
-        assert engine.runner_config(cfg, made, 0).sync_bn == kind
-    made = task("detect")
-    cfg = detect.build_config(made, "c4", data.config("demo/voc"), data_root)
-    assert engine.runner_config(cfg, made, 0).sync_bn is None
+        monkeypatch.setenv("WORLD_SIZE", world)
+        cfg = segment.build_config(made, data.config("demo/ade20k"), data_root)
+        model = MODELS.build(cfg.model)
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        assert all(isinstance(m, kind) for m in norms)
+        assert len(norms) > 10
+
+
+def test_shared_statistics_keep_the_activations_inside_norms(
+    exchange: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    """EfficientNet's BN has its SiLU within; a plain conversion would drop it in silence."""
+    path = exchange("efficientnet_b0")
+    images = torch.randn(1, 3, 64, 64)
+    plain = backbone.TimmFeatures(str(path)).eval()(images)
+    monkeypatch.setattr(backbone, "shares_statistics", lambda: True)
+    shared = backbone.TimmFeatures(str(path)).eval()
+    assert any(isinstance(m, nn.SyncBatchNorm) for m in shared.modules())
+    for a, b in zip(shared(images), plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
 def test_the_pyramid_fits_any_backbone(task: Callable, data_root: Path):

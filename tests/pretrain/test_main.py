@@ -201,7 +201,10 @@ def test_a_trial_on_fewer_samples_says_so(
 ) -> None:
     assert run("smooth", "--limit", "20") == 0
 
-    found = record.read(seed_folder(tmp_path, "smooth") / "record.json")
+    # in a folder of its own: nothing downstream takes it for the whole run
+    assert not seed_folder(tmp_path, "smooth").exists()
+    folder = tmp_path / "runs/demo/pretrain-limit20/smooth/seed0"
+    found = record.read(folder / "record.json")
     assert found.config["limit"] == 20
     assert found.dataset.sizes == {"train": 20, "val": 12}
     assert found.metrics["top1"].samples == 12

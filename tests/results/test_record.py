@@ -34,7 +34,7 @@ def altered(original: Record, *path: str, to: Any) -> str:
 
 
 def test_what_is_written_is_read(make: Make, tmp_path: Path) -> None:
-    original = make(values={"top1": 56.34, "top5": 86.87}, scores="scores.npz")
+    original = make(values={"top1": 56.34, "top5": 86.87})
     path = tmp_path / "demo" / "pretrain" / "best" / "seed0" / "record.json"
     record.write(original, path)
     assert record.read(path) == original

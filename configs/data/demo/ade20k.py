@@ -3,4 +3,4 @@ _base_ = "../ade20k.py"
 
 root = "demo/ADEChallengeData2016"
 sizes = dict(training=300, validation=120)
-get_it = "make demo-data"
+get_it = "make data PROTOCOL=demo"

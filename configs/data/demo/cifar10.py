@@ -4,4 +4,4 @@ _base_ = "../cifar10.py"
 root = "demo/cifar-10-batches-py"
 sizes = dict(train=2_000, test=1_000)
 md5 = dict(_delete_=True)
-get_it = "make demo-data"
+get_it = "make data PROTOCOL=demo"

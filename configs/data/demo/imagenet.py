@@ -4,4 +4,4 @@ _base_ = "../imagenet.py"
 root = "demo/imagenet"
 sizes = dict(train=4_000, val=1_000)
 classes = 40
-get_it = "make demo-data"
+get_it = "make data PROTOCOL=demo"

@@ -4,4 +4,4 @@ _base_ = "../places365.py"
 root = "demo/places365_standard"
 sizes = dict(train=720, val=300)
 classes = 12
-get_it = "make demo-data"
+get_it = "make data PROTOCOL=demo"

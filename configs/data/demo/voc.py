@@ -3,4 +3,4 @@ _base_ = "../voc.py"
 
 root = "demo/VOCdevkit"
 sizes = dict(train=500, test=250)
-get_it = "make demo-data"
+get_it = "make data PROTOCOL=demo"
