@@ -349,7 +349,9 @@ def test_a_limit_is_what_is_trained_on(
         )
     assert main([*_argv(words, data_root, tmp_path), "--limit", str(limit)]) == 0
     assert lengths[0] == limit
-    found = record.read(tmp_path / "demo" / task / LABEL / "seed0" / "record.json")
+    # a trial lies in a folder of its own: nothing takes it for the whole run
+    folder = tmp_path / "demo" / f"{task}-limit{limit}" / LABEL / "seed0"
+    found = record.read(folder / "record.json")
     assert found.dataset.sizes == sizes
     assert {key: metric.samples for key, metric in found.metrics.items()} == samples
 
