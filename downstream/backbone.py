@@ -122,8 +122,8 @@ def _write(
 def _random(arch: str, seed: int) -> tuple[TimmModel, str, bool]:
     torch.manual_seed(seed)
     model = models.create(arch, classes=1)
-    # with gamma 0 the residual branches of a frozen network would do nothing at all
-    models.initialise(model, zero_gamma=False)
+    # what the recipes from b-zero-gamma on have at step 0 (docs/choices.md says what this does)
+    models.initialise(model, zero_gamma=True)
     return model, arch, False
 
 
