@@ -39,8 +39,10 @@ def label(variant: str | None, backbone: str | None) -> str:
     if (variant is None) == (backbone is None):
         raise InputError("name one backbone: a recipe (VARIANT=best), or BACKBONE= with " + KINDS)
     if variant is not None:
-        if variant not in recipe.names("pretrain"):
-            raise recipe.unknown("recipe", variant, recipe.names("pretrain"))
+        known = recipe.names("pretrain")
+        # a recipe with another architecture or other settings has them behind its name
+        if not any(variant == name or variant.startswith(f"{name}-") for name in known):
+            raise recipe.unknown("recipe", variant, known)
         return variant
     return re.sub(r"[^A-Za-z0-9._-]+", "-", backbone or "")
 
@@ -122,8 +124,8 @@ def _write(
 def _random(arch: str, seed: int) -> tuple[TimmModel, str, bool]:
     torch.manual_seed(seed)
     model = models.create(arch, classes=1)
-    # what the recipes from b-zero-gamma on have at step 0 (docs/choices.md says what this does)
-    models.initialise(model, zero_gamma=True)
+    # what the recipes with zero gamma have at step 0 (docs/choices.md says what this does)
+    models.initialise(model, xavier=True, zero_gamma=True)
     return model, arch, False
 
 

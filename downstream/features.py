@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 from downstream.backbone import Loaded
 from pretrain import augment, loader, recipe
 from pretrain.data import ImageSet, fingerprint
+from pretrain.errors import InputError
 from results.record import write_atomically
 
 
@@ -51,10 +52,16 @@ def cached(
 def extract(
     loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
 ) -> np.ndarray:
-    """Features [N, D] in float32: what the model's classifier would see, in evaluation mode."""
+    """Features [N, D] in float32: what the model's classifier would see, in evaluation mode.
+
+    Raises:
+        InputError: a picture cannot be read; a feature of nothing would be a wrong number.
+    """
     model = loaded.model.to(device).eval()
     found = []
-    for images, _ in loader.evaluation(view, 256, workers):
+    for images, _, problems in loader.batches_of(loader.evaluation(view, 256, workers)):
+        if problems:
+            raise InputError(f"not a readable image: {': '.join(problems[0])}")
         pixels = images.to(device, non_blocking=True).float() / 255
         pixels = augment.normalise(pixels, loaded.about.mean, loaded.about.std)
         found.append(model.forward_head(model.forward_features(pixels), pre_logits=True).cpu())

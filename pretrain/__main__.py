@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pretrain import checkpoint, command, data, distributed, recipe, train
+from pretrain import checkpoint, command, data, distributed, loader, recipe, train, trainer
 from pretrain.errors import InputError, exit_status
 from results import record
 
@@ -18,7 +18,13 @@ TASK = "pretrain"
 def main(argv: list[str] | None = None) -> int:
     parser = command.arguments("trickbench pretrain", "Trains a backbone by a recipe.")
     parser.add_argument("recipe", help="a file of configs/pretrain, for example best")
+    parser.add_argument("--arch", help="any architecture of timm, in place of the recipe's own")
     parser.add_argument("--teacher", type=Path, help="the teacher's backbone.safetensors")
+    parser.add_argument("--strict", action="store_true", help="fail first if a file is unreadable")
+    parser.add_argument("--compile", action="store_true", help="run through torch.compile")
+    parser.add_argument(
+        "--save-every", type=int, default=1000, help="steps between resume states (default: 1000)"
+    )
     args = parser.parse_args(argv)
     return exit_status(lambda: run(args))
 
@@ -27,11 +33,16 @@ def run(args: argparse.Namespace) -> None:
     """Trains, writes the record, then the exchange file that names the record by its hash."""
     started = datetime.now(UTC)
     chosen = recipe.load(
-        args.recipe, args.protocol, recipe.parse_options(command.options(args)), args.dataset
+        args.recipe,
+        args.protocol,
+        recipe.parse_options(command.options(args)),
+        args.dataset,
+        args.arch,
     )
+    label = recipe.label(args.recipe, args.arch, args.cfg_options)
     trial = "" if args.limit is None else f"-limit{args.limit}"
     task = task_name(args) + trial
-    out = record.run_folder(args.runs, args.protocol, task, args.recipe, args.seed)
+    out = record.run_folder(args.runs, args.protocol, task, label, args.seed)
     teacher = teacher_path(args, chosen)
     whole = data.load(chosen.dataset, args.data, "train")
     train_set = data.limited(whole, chosen.limit, args.seed)
@@ -43,6 +54,8 @@ def run(args: argparse.Namespace) -> None:
         identity = [args.protocol, args.seed, settings, teacher_sha256, fingerprint]
         if not command.unfinished(out, recipe.digest(identity), "backbone.safetensors"):
             return
+        if args.strict:
+            refuse_unreadable(out, train_set, test_set, workers=args.workers)
         outcome = train.fit(
             train.Job(
                 recipe=chosen,
@@ -53,10 +66,12 @@ def run(args: argparse.Namespace) -> None:
                 device=device,
                 workers=args.workers,
                 teacher=teacher,
+                save_every=args.save_every,
+                compiled=args.compile,
             )
         )
         if distributed.rank() == 0:
-            about = Provenance(args, task, settings, teacher_sha256, fingerprint, started)
+            about = Provenance(args, label, task, settings, teacher_sha256, fingerprint, started)
             write(about, chosen, train_set, test_set, outcome, out)
 
 
@@ -65,6 +80,7 @@ class Provenance:
     """What a record says of its run beside the numbers."""
 
     args: argparse.Namespace
+    label: str
     task: str
     settings: dict
     teacher_sha256: str | None
@@ -97,6 +113,21 @@ def teacher_path(args: argparse.Namespace, chosen: recipe.Recipe) -> Path | None
     return path
 
 
+def refuse_unreadable(out: Path, *sets: data.ImageSet, workers: int) -> None:
+    """Decodes every file before the training (`--strict`).
+
+    Raises:
+        InputError: some cannot be read; they are listed in the run's folder.
+    """
+    problems = [one for images in sets for one in loader.unreadable(images, workers)]
+    if problems:
+        trainer.write_unreadable(out, problems)
+        raise InputError(
+            f"{len(problems)} of {sum(map(len, sets))} files cannot be read; first "
+            f"{problems[0][0]}: {problems[0][1]}. All are in {out / trainer.UNREADABLE}"
+        )
+
+
 def weights_of(path: Path) -> str:
     """The hash of an exchange file's weights."""
     return checkpoint.weights_sha256(checkpoint.load_exchange(path)[0])
@@ -117,12 +148,12 @@ def write(
     finished = record.Record(
         stage="pretrain",
         task=about.task,
-        recipe=args.recipe,
+        recipe=about.label,
         protocol=args.protocol,
         seed=args.seed,
         dataset=data.described(about.fingerprint, train_set, test_set),
         backbone=record.Backbone(
-            source=f"recipe:{args.recipe}",
+            source=f"recipe:{about.label}",
             architecture=chosen.arch,
             pretrained=True,
             sha256=weights,
@@ -151,7 +182,7 @@ def write(
         crop_ratio=chosen.crop_ratio,
         interpolation=chosen.interpolation,
         pretrained=True,
-        recipe=args.recipe,
+        recipe=about.label,
         protocol=args.protocol,
         seed=args.seed,
         dataset=train_set.name,
@@ -159,7 +190,7 @@ def write(
     )
     checkpoint.save_exchange(out / "backbone.safetensors", outcome.tensors, exchange)
     print(
-        f"{args.recipe} ({chosen.arch}), {args.protocol} protocol: top-1 {outcome.top1:.2f} %, "
+        f"{about.label} ({chosen.arch}), {args.protocol} protocol: top-1 {outcome.top1:.2f} %, "
         f"top-5 {outcome.top5:.2f} % on {outcome.samples} {test_set.split} images of "
         f"{test_set.name}; wrote {out / 'backbone.safetensors'}"
     )

@@ -14,17 +14,18 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
+from pretrain import decode
+from pretrain.randaugment import policy, randaugment
+from pretrain.recipe import Recipe
+
 # Principal components of ImageNet's RGB in [0, 1] (Krizhevsky et al., 2012, section 4.1).
 EIGENVALUES = torch.tensor([0.2175, 0.0188, 0.0045])
 EIGENVECTORS = torch.tensor(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )
-RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-Box = tuple[int, int, int, int]
 
 
-def random_crop_box(rng: np.random.Generator, width: int, height: int) -> Box:
+def random_crop_box(rng: np.random.Generator, width: int, height: int) -> tuple[int, int, int, int]:
     """A crop of 8 to 100 % of the area and of aspect 3/4 to 4/3: left, upper, right, lower.
 
     As everywhere, the aspect is uniform in its logarithm, and after ten boxes that do not fit, the
@@ -43,15 +44,24 @@ def random_crop_box(rng: np.random.Generator, width: int, height: int) -> Box:
     return left, upper, left + w, upper + h
 
 
-def for_training(
-    image: Image.Image, rng: np.random.Generator, resolution: int, interpolation: str
-) -> Tensor:
-    """Random crop, resized, and flipped half the time: uint8 [3, resolution, resolution]."""
-    box = random_crop_box(rng, *image.size)
-    crop = image.resize((resolution, resolution), RESAMPLING[interpolation], box=box)
+def for_training(source: decode.Source, rng: np.random.Generator, recipe: Recipe) -> Tensor:
+    """Random crop, resized, flipped half the time, and RandAugment if the recipe has it.
+
+    Returns:
+        uint8 [3, H, W], H and W the recipe's training resolution.
+
+    Raises:
+        decode.Unreadable: the picture cannot be decoded.
+    """
+    side = recipe.train_resolution
+    box = random_crop_box(rng, *decode.size(source))
+    crop = decode.region(source, box, side, recipe.interpolation)
     if rng.random() < 0.5:
-        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return to_tensor(crop)
+        crop = crop[:, ::-1]
+    if recipe.randaugment is not None:
+        apply = policy(recipe.randaugment, side, recipe.mean)
+        crop = np.asarray(randaugment(Image.fromarray(np.ascontiguousarray(crop)), rng, apply))
+    return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
 
 
 def for_evaluation(

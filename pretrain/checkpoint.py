@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from pretrain.errors import InputError
+from pretrain.errors import InputError, RunError
 from results.record import write_atomically
 
 FORMAT = "trickbench-backbone-1"
@@ -102,29 +103,68 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes resume state, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
+KEEP = 2  # resume states: the newest, and the one before in case the newest is damaged
 
 
-def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """Resume state, or None where a run has not saved any yet.
+def states(folder: Path) -> list[Path]:
+    """The resume states of a run, the newest first."""
+    return sorted(folder.glob("state-*.pt"), reverse=True)
+
+
+def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Writes the resume state of a step, whole or not at all, and removes all but the newest.
 
     Raises:
-        InputError: the file is damaged.
+        RunError: a tensor is not finite; nothing is written.
+        OSError: the disk is full; the earlier states are untouched.
     """
-    if not path.is_file():
-        return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # torch.load does not compare the checksums that torch.save writes
-            if (member := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(f"bad checksum of {member}")
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # what damaged bytes raise depends on where the damage is
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    for name, tensor in tensors_of(state):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise RunError(f"step {step}: {name} is not finite, so this state was not saved")
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(folder / f"state-{step:09d}.pt", buffer.getvalue())
+    for old in states(folder)[KEEP:]:
+        old.unlink()
+
+
+def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in nested dictionaries and lists, with the keys that lead to them."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping | list | tuple):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, inner in items:
+            yield from tensors_of(inner, f"{name}.{key}" if name else str(key))
+
+
+def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """The newest resume state that is whole, or None where a run has not saved any yet.
+
+    A damaged one is named on standard error, and the one before it used.
+
+    Raises:
+        InputError: there are states, and all are damaged.
+    """
+    found = states(folder)
+    for path in found:
+        try:
+            return read_state(path.read_bytes(), device)
+        except Exception as error:  # what damaged bytes raise depends on where the damage is
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            warning = f"trickbench: {path}: the saved state is damaged ({reason}); passed over"
+            print(warning, file=sys.stderr, flush=True)
+    if found:
         raise InputError(
-            f"{path}: the saved state is damaged ({reason}); remove it to start this run again"
-        ) from error
+            f"{folder}: every saved state is damaged; remove the folder to start this run again"
+        )
+    return None
+
+
+def read_state(content: bytes, device: torch.device) -> dict[str, Any]:
+    """Resume state from the bytes of its file; raises whatever damage makes its readers raise."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        # torch.load does not compare the checksums that torch.save writes
+        if (member := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"bad checksum of {member}")
+    return torch.load(io.BytesIO(content), map_location=device, weights_only=True)

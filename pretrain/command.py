@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from pretrain import distributed
+from pretrain.errors import InputError
 from results import record
 
 
@@ -43,8 +44,17 @@ def unfinished(out: Path, identity: str, product: str = "record.json") -> bool:
         identity: a hash of everything that decides the result; a folder of another is set aside.
         product: the file that the run writes last. make compares its time with what it is made
             from, so a finished one is touched.
+
+    Raises:
+        InputError: another run is at work in the folder.
     """
-    state = distributed.from_first(lambda: record.begin(out, identity, product))
+
+    def begin() -> str:
+        if holder := record.claim(out):
+            raise InputError(f"{out}: another run is at work there ({holder})")
+        return record.begin(out, identity, product)
+
+    state = distributed.from_first(begin)
     if state == "finished":
         (out / product).touch()
     if distributed.rank() == 0:

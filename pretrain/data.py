@@ -14,7 +14,7 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from pretrain import recipe
+from pretrain import decode, recipe, streams
 from pretrain.errors import InputError
 from results import record
 
@@ -46,20 +46,33 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def source(self, index: int) -> decode.Source:
+        """What a picture is decoded from: its file's bytes, or its pixels.
+
+        Raises:
+            decode.Unreadable: the file cannot be read.
+        """
+        if self.pixels is not None:
+            return self.pixels[index]
+        try:
+            return Path(self.path(index)).read_bytes()
+        except OSError as error:
+            raise decode.Unreadable(error.strerror or type(error).__name__) from error
+
     def image(self, index: int) -> Image.Image:
         """The picture in RGB, whatever its colours are on the disk.
 
         Raises:
             InputError: the file is missing or is no readable picture.
         """
-        if self.pixels is not None:
-            return Image.fromarray(self.pixels[index])
-        path = self.root / self.files[index]
         try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(f"{path}: not a readable image ({error})") from error
+            return decode.whole(self.source(index))
+        except decode.Unreadable as error:
+            raise InputError(f"{self.path(index)}: not a readable image ({error})") from error
+
+    def path(self, index: int) -> str:
+        """Where a picture lies; for pixels in memory, its number."""
+        return str(self.root / self.files[index]) if self.files else f"{self.root}[{index}]"
 
     def subset(self, indices: np.ndarray) -> ImageSet:
         """The same set with only these samples, in this order."""
@@ -269,7 +282,7 @@ def per_class_split(labels: np.ndarray, part: float, seed: int) -> tuple[np.ndar
     Returns:
         The indices that stay, and those held out, both sorted.
     """
-    rng = np.random.default_rng(seed)
+    rng = streams.generator("split", seed)
     held = []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -285,7 +298,7 @@ def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
         return images
     if limit < 1:
         raise InputError(f"a limit of {limit} samples: expected 1 or more")
-    order = np.random.default_rng(seed).permutation(len(images))
+    order = streams.generator("subset", seed).permutation(len(images))
     return images.subset(np.sort(order[:limit]))
 
 

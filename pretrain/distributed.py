@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -53,6 +53,22 @@ def sum_over_processes(values: Tensor) -> Tensor:
     """The sum of a tensor over all processes, in place."""
     if dist.is_initialized():
         dist.all_reduce(values)
+    return values
+
+
+def largest_over_processes(values: Tensor) -> Tensor:
+    """The elementwise largest of a tensor over all processes, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
+def from_all(value: T) -> list[T]:
+    """What every process has, in the order of their ranks."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
     return values
 
 

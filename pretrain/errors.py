@@ -1,4 +1,4 @@
-"""The one exception for bad input, and the nearest names that such an error offers."""
+"""The exceptions that end a command, and the nearest names that such an error offers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ import sys
 from collections.abc import Callable, Iterable
 
 
-class InputError(Exception):
-    """What the user gave cannot be used. The message is one line: the values seen, what to do."""
+class RunError(Exception):
+    """A run cannot go on. The message is one line: the values seen, what to do."""
+
+    status = 1
+
+
+class InputError(RunError):
+    """What the user gave cannot be used."""
+
+    status = 2
+
+
+class Interrupted(RunError):
+    """A run was asked to stop and has saved its state; the same command goes on from there."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h: try again later. A cluster's script requeues on it.
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
@@ -27,15 +41,15 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
 
 
 def exit_status(run: Callable[[], None]) -> int:
-    """Runs a command; bad input becomes one line on standard error and exit status 2."""
+    """Runs a command; an error of ours becomes one line on standard error and its exit status."""
     try:
         run()
-    except InputError as error:
+    except RunError as error:
         # a loader's worker wraps the message in its own traceback: the last line is ours
         print(f"trickbench: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
-        return 2
+        return error.status
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         print(f"trickbench: {error}; what was saved before is whole", file=sys.stderr)
         return 2

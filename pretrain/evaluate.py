@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from pretrain import augment, distributed
+from pretrain.loader import Batch
 
 
 def top_k_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
@@ -25,7 +27,7 @@ def top_k_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 @torch.no_grad()
 def accuracy(
     model: nn.Module,
-    loader: DataLoader,
+    batches: Iterable[Batch],
     device: torch.device,
     mean: tuple[float, ...],
     std: tuple[float, ...],
@@ -33,18 +35,22 @@ def accuracy(
     """Top-1 and top-5 in percent, and the number of samples, over the loaders of all processes.
 
     Args:
-        loader: gives uint8 [n, 3, H, W] and labels [n].
+        batches: uint8 [n, 3, H, W] and labels [n]; samples of label -1 do not count.
         mean, std: of RGB in [0, 1], what the model was trained on.
     """
     was_training = model.training
     model.eval()
     totals = torch.zeros(3, dtype=torch.float64, device=device)
-    for images, labels in loader:
-        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+    for images, labels, _ in batches:
+        readable = labels >= 0
+        images = images[readable].to(device, non_blocking=True)
+        labels = labels[readable].to(device, non_blocking=True)
+        if not len(labels):
+            continue
         logits = model(augment.normalise(images.float() / 255, mean, std))
         totals[0] += top_k_correct(logits, labels, 1).sum()
         totals[1] += top_k_correct(logits, labels, 5).sum()
         totals[2] += len(labels)
     model.train(was_training)
     top1, top5, samples = distributed.sum_over_processes(totals).tolist()
-    return 100 * top1 / samples, 100 * top5 / samples, int(samples)
+    return 100 * top1 / max(1, samples), 100 * top5 / max(1, samples), int(samples)

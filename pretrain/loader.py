@@ -7,36 +7,54 @@ the number of workers, and a resumed run goes on at its step without reading wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from pretrain import augment
+from pretrain import augment, decode, streams
 from pretrain.data import ImageSet
-from pretrain.errors import InputError
+from pretrain.errors import InputError, RunError
 from pretrain.recipe import Recipe
+from pretrain.repeated_augmentation import repeated
+
+Problems = list[tuple[str, str]]  # unreadable files and the reasons
+Sample = tuple[Tensor, int, Problems]
+Batch = tuple[Tensor, Tensor, Problems]  # uint8 [n, 3, H, W], labels [n], problems
 
 
 class TrainingView(Dataset):
-    """An image set's samples as a recipe's training sees them, indexed by (epoch, sample)."""
+    """An image set's samples as a recipe's training sees them, indexed by (epoch, sample, copy).
+
+    In place of a file that cannot be read stands the next one that can, with its own label: which
+    one that is follows from the files alone.
+    """
 
     def __init__(self, images: ImageSet, recipe: Recipe, seed: int) -> None:
         self.images, self.recipe, self.seed = images, recipe, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        epoch, index = key
-        rng = np.random.default_rng((self.seed, epoch, index))
-        pixels = augment.for_training(
-            self.images.image(index), rng, self.recipe.train_resolution, self.recipe.interpolation
-        )
-        return pixels, int(self.images.labels[index])
+    def __getitem__(self, place: tuple[int, int, int]) -> Sample:
+        _, index, _ = place
+        problems: Problems = []
+        for candidate in (*range(index, len(self.images)), *range(index)):
+            rng = streams.generator("sample", self.seed, *place)
+            try:
+                pixels = augment.for_training(self.images.source(candidate), rng, self.recipe)
+            except decode.Unreadable as error:
+                problems.append((self.images.path(candidate), str(error)))
+            else:
+                return pixels, int(self.images.labels[candidate]), problems
+        raise InputError(f"{self.images.root}: none of the {len(self.images)} images can be read")
 
 
 class EvaluationView(Dataset):
-    """An image set's samples as an evaluation sees them: shorter side resized, central crop."""
+    """An image set's samples as an evaluation sees them: shorter side resized, central crop.
+
+    A file that cannot be read has the label -1, which is for the reader of the batch to leave out.
+    """
 
     def __init__(
         self, images: ImageSet, resolution: int, crop_ratio: float, interpolation: str
@@ -47,9 +65,14 @@ class EvaluationView(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels = augment.for_evaluation(self.images.image(index), *self.geometry)
-        return pixels, int(self.images.labels[index])
+    def __getitem__(self, index: int) -> Sample:
+        try:
+            image = decode.whole(self.images.source(index))
+        except decode.Unreadable as error:
+            side = self.geometry[0]
+            problem = (self.images.path(index), str(error))
+            return torch.zeros(3, side, side, dtype=torch.uint8), -1, [problem]
+        return augment.for_evaluation(image, *self.geometry), int(self.images.labels[index]), []
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -72,6 +95,7 @@ class EpochBatches:
         start: the step to begin at.
         rank, world: this process and how many there are.
         micro: micro-batches per step and process.
+        repeats: copies of a sample, for repeated augmentation.
     """
 
     def __init__(
@@ -85,6 +109,7 @@ class EpochBatches:
         rank: int = 0,
         world: int = 1,
         micro: int = 1,
+        repeats: int = 1,
     ) -> None:
         if micro < 1 or batch_size % (world * micro):
             raise InputError(
@@ -93,25 +118,35 @@ class EpochBatches:
             )
         self.steps = steps_per_epoch(samples, batch_size)
         self.epoch, self.start, self.micro = epoch, start, micro
-        order = np.random.default_rng((seed, epoch)).permutation(samples)
-        self.batches = order[: self.steps * batch_size].reshape(self.steps, batch_size)
+        order = streams.generator("order", seed, epoch).permutation(samples)
+        places = repeated(order, repeats)[: self.steps * batch_size]
+        self.batches = places.reshape(self.steps, batch_size, 2)
         self.mine = slice(rank, None, world)
 
     def __len__(self) -> int:
         return (self.steps - self.start) * self.micro
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         for batch in self.batches[self.start :, self.mine]:
             for part in np.split(batch, self.micro):
-                yield [(self.epoch, int(index)) for index in part]
+                yield [(self.epoch, int(index), int(copy)) for index, copy in part]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    # torch's own collation stacks straight into the memory that a worker shares with its parent
+    images = default_collate([image for image, _, _ in samples])
+    labels = default_collate([label for _, label, _ in samples])
+    return images, labels, [problem for *_, problems in samples for problem in problems]
 
 
 def training(view: TrainingView, batches: EpochBatches, workers: int) -> DataLoader:
-    """One epoch's micro-batches: uint8 [n, 3, H, W] and labels [n]."""
+    """One epoch's micro-batches."""
     return DataLoader(
         view,
         batch_sampler=batches,
         num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=leave_signals_to_parent,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -126,5 +161,41 @@ def evaluation(
         batch_size=batch_size,
         sampler=mine,
         num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=leave_signals_to_parent,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """A cluster that wants its node back signals every process; only the training loop answers.
+
+    A worker ends when its parent says so, or is gone.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def batches_of(source: DataLoader) -> Iterator[Batch]:
+    """The batches of a loader.
+
+    Raises:
+        RunError: a worker was killed, or died.
+    """
+    try:
+        yield from source
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"a loader process died ({str(error).splitlines()[0]}); often memory ran out: try "
+            f"fewer with WORKERS=, now {source.num_workers}. The same command goes on from the "
+            f"last saved state"
+        ) from error
+
+
+def unreadable(images: ImageSet, workers: int) -> Problems:
+    """Decodes every file of a set; those that cannot be read, with the reasons, sorted."""
+    view = EvaluationView(images, 1, 1.0, "bilinear")
+    found = [one for *_, problems in batches_of(evaluation(view, 64, workers)) for one in problems]
+    return sorted(found)

@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 from timm.models import register_model
-from timm.models.resnet import BasicBlock, ResNet
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
 from pretrain.errors import InputError, unknown
@@ -40,6 +40,12 @@ def resnet10_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
 
 
 @register_model
+def resnet10c_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-10-C, half as wide: stands in for ResNet-50-C in the demo protocol."""
+    return _build(_narrow((1, 1, 1, 1), **DEEP | {"avg_down": False}), **kwargs)
+
+
+@register_model
 def resnet10d_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """ResNet-10-D, half as wide: stands in for ResNet-50-D in the demo protocol."""
     return _build(_narrow((1, 1, 1, 1), **DEEP), **kwargs)
@@ -51,6 +57,23 @@ def resnet18d_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
     return _build(_narrow((2, 2, 2, 2), **DEEP), **kwargs)
 
 
+class FirstConvStride(Bottleneck):
+    """The bottleneck of He et al., 2016: the first 1x1 convolution has the stride.
+
+    timm's and torchvision's have it in the 3x3 convolution, which is Bag of Tricks' ResNet-B.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
+
+
+@register_model
+def resnet50_v1(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """ResNet-50 as published in 2016: the baseline of Bag of Tricks' tables 2 to 5."""
+    return _build(dict(block=FirstConvStride, layers=(3, 4, 6, 3)), **kwargs)
+
+
 def create(arch: str, classes: int, **kwargs: Any) -> TimmModel:
     """A timm model without weights.
 
@@ -60,29 +83,54 @@ def create(arch: str, classes: int, **kwargs: Any) -> TimmModel:
         kwargs: further arguments of the model, `output_stride` for one.
 
     Raises:
-        InputError: timm has no such architecture; the message offers the nearest names.
+        InputError: timm has no such architecture (the message offers the nearest names), or it
+            does not take these arguments.
     """
     if not timm.is_model(arch):
         raise unknown("architecture", arch, timm.list_models())
-    return timm.create_model(arch, pretrained=False, num_classes=classes, **kwargs)
+    try:
+        return timm.create_model(arch, pretrained=False, num_classes=classes, **kwargs)
+    except TypeError as error:
+        raise InputError(f"{arch}: timm cannot build it with {kwargs} ({error})") from error
 
 
-def initialise(model: nn.Module, *, zero_gamma: bool) -> None:
-    """Bag of Tricks, section 2.1, in place: Xavier uniform, biases 0, BN gamma 1 and beta 0.
-
-    Weights of convolutions and linear layers are U[-a, a], a = sqrt(6 / (d_in + d_out)), where a
-    convolution's d are its channels times its kernel's area, as in Glorot and Bengio.
+def for_training(arch: str, classes: int, resolution: int, drop_path: float) -> TimmModel:
+    """A model that can be trained and tested at different resolutions.
 
     Args:
-        zero_gamma: section 3.1: gamma starts at 0 in the last BN of each residual block, so that
-            every block starts as the identity and the network as a shallower one.
+        resolution: of the test. A transformer's position embeddings have this size, and are
+            interpolated to that of the training.
+        drop_path: stochastic depth (Huang et al., 2016): the probability that the last block is
+            skipped; it grows linearly from 0 at the first, as in timm.
+    """
+    wanted: dict[str, Any] = dict(drop_path_rate=drop_path) if drop_path else {}
+    about = timm.get_pretrained_cfg(arch) if timm.is_model(arch) else None
+    if about is not None and about.fixed_input_size:
+        wanted |= dict(img_size=resolution, dynamic_img_size=True)
+    return create(arch, classes, **wanted)
+
+
+BATCH_NORM = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+
+
+def initialise(model: nn.Module, *, xavier: bool, zero_gamma: bool) -> None:
+    """Sets a new model's weights to those of step 0, in place.
+
+    Args:
+        xavier: Bag of Tricks, section 2.1: weights of convolutions and linear layers are U[-a, a],
+            a = sqrt(6 / (d_in + d_out)), where a convolution's d are its channels times its
+            kernel's area, as in Glorot and Bengio; biases 0, BN's gamma 1 and beta 0. Otherwise
+            they stay as timm has made them.
+        zero_gamma: Bag of Tricks, section 3.1: gamma starts at 0 in the last BN of each residual
+            block, so that every block starts as the identity and the network as a shallower one.
+            Otherwise no gamma does; timm's own initialisation has such blocks.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if xavier and isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, BATCH_NORM):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
     if zero_gamma:

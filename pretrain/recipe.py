@@ -4,53 +4,71 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+import re
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 from mmengine.config import Config
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from pretrain.errors import InputError, unknown
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
-@dataclass(frozen=True)
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Moments = tuple[float, float, float]
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Recipe:
     """Everything that decides a classification run, apart from the data's place and the seed.
 
     Epochs may be fractions of one (a warm-up of half an epoch); resolutions are in pixels.
+    What has a default here is off by it.
     """
 
     arch: str
     dataset: str
-    epochs: float
-    batch_size: int  # over all devices
-    lr: float  # for `base_batch_size` if lr follows the batch, else as it stands
-    base_batch_size: int
+    epochs: Positive
+    batch_size: Count  # over all devices
+    lr: Positive  # for `base_batch_size` if lr follows the batch, else as it stands
+    base_batch_size: Count
     linear_scaling: bool
-    warmup_epochs: float
+    warmup_epochs: NotNegative
     lr_decay: Literal["step", "cosine"]
-    momentum: float
-    weight_decay: float
+    momentum: Share  # of SGD
+    weight_decay: NotNegative
     no_bias_decay: bool
     zero_gamma: bool
     precision: Literal["fp32", "fp16"]
-    label_smoothing: float
+    label_smoothing: Share
     distill: str | None  # the recipe that trains the teacher
-    distill_temperature: float
-    mixup_alpha: float
-    train_resolution: int
-    eval_resolution: int
-    crop_ratio: float  # evaluation: the crop's side over the resized shorter side
+    distill_temperature: Positive
+    mixup_alpha: NotNegative
+    train_resolution: Count
+    eval_resolution: Count
+    crop_ratio: Annotated[float, Field(gt=0, le=1)]  # evaluation: the crop's side over the shorter
     interpolation: Literal["bilinear", "bicubic"]
-    hsv_jitter: float  # hue, saturation and value are scaled by U[1 - jitter, 1 + jitter]
-    pca_noise: float  # standard deviation of the lighting coefficients
-    mean: tuple[float, float, float]  # of RGB in [0, 1]
-    std: tuple[float, float, float]
-    accumulation: int = 1  # micro-batches per step and device
-    limit: int | None = None  # train on this many samples only, for a trial
+    hsv_jitter: Share  # hue, saturation and value are scaled by U[1 - jitter, 1 + jitter]
+    pca_noise: NotNegative  # standard deviation of the lighting coefficients
+    mean: Moments  # of RGB in [0, 1]
+    std: Moments
+    optimiser: Literal["sgd", "lamb"] = "sgd"
+    loss: Literal["ce", "bce"] = "ce"
+    init: Literal["xavier", "timm"] = "xavier"
+    cutmix_alpha: NotNegative = 0.0  # beside mixup: each example gets one of the two
+    randaugment: str | None = None  # in timm's notation
+    repeats: Count = 1  # repeated augmentation: copies of a sample in an epoch
+    drop_path: Share = 0.0  # stochastic depth, of the last block
+    ema_decay: Share = 0.0  # of averaged weights, which are then what the run yields
+    accumulation: Count = 1  # micro-batches per step and device
+    limit: Count | None = None  # train on this many samples only, for a trial
 
 
 def digest(value: Any) -> str:
@@ -114,66 +132,65 @@ def parse_options(options: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def check(what: str, key: str, value: Any) -> None:
-    """Whether a value is of the type that a field of `Recipe` is annotated with.
+def checked(what: str, values: dict[str, Any]) -> Recipe:
+    """The recipe of these values.
 
     Raises:
-        InputError: it is not; the message opens with `what`.
+        InputError: a key that is no field, a field without a value, or a value of another type or
+            out of range; the message opens with `what`.
     """
-    hint = get_type_hints(Recipe)[key]
-    if not _fits(value, hint):
-        raise InputError(f"{what}: {value!r}, expected {_in_words(hint)}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """A whole number also counts as a float, no bool counts as a number."""
-    parts = get_args(hint)
-    if get_origin(hint) is Literal:
-        return value in parts
-    if isinstance(hint, UnionType):
-        return any(_fits(value, part) for part in parts)
-    if get_origin(hint) is tuple:
-        return type(value) is tuple and len(value) == len(parts) and all(map(_fits, value, parts))
-    return type(value) in (int, float) if hint is float else type(value) is hint
-
-
-def _in_words(hint: Any) -> str:
-    """A type as messages name it: "fp32 or fp16", "int or None", "3 numbers"."""
-    if get_origin(hint) is tuple:
-        return f"{len(get_args(hint))} numbers"
-    if get_args(hint):
-        return " or ".join(map(_in_words, get_args(hint)))
-    return {NoneType: "None", float: "a number"}.get(hint, str(getattr(hint, "__name__", hint)))
+    known = {field.name for field in fields(Recipe)}
+    for key in values:
+        if key not in known:
+            raise InputError(f"{what}: {unknown('key', key, known)}")
+    typed: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    try:
+        return Recipe(**typed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        seen = "" if first["type"] == "missing" else f" {first['input']!r}:"
+        raise InputError(f"{what}: {key}:{seen} {first['msg']}") from error
 
 
 def override(recipe: Recipe, options: dict[str, Any]) -> Recipe:
     """A recipe with some of its fields changed.
 
     Raises:
-        InputError: a key that is no field, or a value of another type than the field's.
+        InputError: a key that is no field, or a value that does not suit its field.
     """
-    known = {field.name for field in fields(Recipe)}
-    changes: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
-    }
-    for key, value in changes.items():
-        if key not in known:
-            raise unknown("option", key, known)
-        check(f"option {key}", key, value)
-    return replace(recipe, **changes)
+    return checked("option", asdict(recipe) | options)
+
+
+def for_architecture(recipe: Recipe, arch: str) -> Recipe:
+    """A recipe for another architecture, at the pixels that the papers feed it.
+
+    They are in configs/architectures.py; one that is not listed keeps the recipe's own.
+    """
+    own = (recipe.train_resolution, recipe.eval_resolution)
+    sizes = Config.fromfile(str(CONFIGS / "architectures.py")).resolutions
+    train, evaluation = sizes.get(arch, {}).get(own, own)
+    return replace(recipe, arch=arch, train_resolution=train, eval_resolution=evaluation)
+
+
+def label(name: str, arch: str | None = None, options: list[str] | None = None) -> str:
+    """The name of a recipe's folder and row; other settings than its own have another one."""
+    words = [name, *([arch] if arch else []), *sorted(options or [])]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words))
 
 
 def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain") -> Recipe:
     """A recipe as large as a protocol makes it; the tricks stay as they are.
 
     The protocol's `epochs`, `batch_size` and `lr` are factors, so that recipes keep their
-    proportions: 200 epochs stay 5/3 of 120, and a batch of 1024 four times one of 256.
+    proportions: 200 epochs stay 5/3 of 120, and a batch of 1024 four times one of 256. So is
+    `resolution`: at 64/224, 299 pixels become 85, and a recipe that trains at 160 trains at 46.
 
     Args:
         settings: the section of the protocol to read, "pretrain" or "finetune".
     """
     scale = protocol[settings]
-    resolution = scale.get("resolution")
+    zoom = scale.get("resolution", 1)
     return replace(
         recipe,
         arch=protocol.architectures.get(recipe.arch, recipe.arch),
@@ -182,13 +199,19 @@ def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain")
         batch_size=max(1, round(recipe.batch_size * scale.get("batch_size", 1))),
         base_batch_size=max(1, round(recipe.base_batch_size * scale.get("batch_size", 1))),
         lr=recipe.lr * scale.get("lr", 1),
-        train_resolution=resolution or recipe.train_resolution,
-        eval_resolution=resolution or recipe.eval_resolution,
+        train_resolution=max(1, round(recipe.train_resolution * zoom)),
+        eval_resolution=max(1, round(recipe.eval_resolution * zoom)),
         crop_ratio=scale.get("crop_ratio", recipe.crop_ratio),
     )
 
 
-def load(name: str, protocol: str, options: dict[str, Any], dataset: str | None = None) -> Recipe:
+def load(
+    name: str,
+    protocol: str,
+    options: dict[str, Any],
+    dataset: str | None = None,
+    arch: str | None = None,
+) -> Recipe:
     """A recipe by its name, as large as the protocol makes it, with the user's options on top.
 
     Args:
@@ -196,6 +219,7 @@ def load(name: str, protocol: str, options: dict[str, Any], dataset: str | None 
         protocol: a file of configs/protocol.
         options: fields to change last.
         dataset: train on this set in place of the recipe's own (table 7: Places365).
+        arch: any architecture of timm, in place of the recipe's own.
 
     Raises:
         InputError: an unknown recipe, protocol, data set or option.
@@ -203,6 +227,8 @@ def load(name: str, protocol: str, options: dict[str, Any], dataset: str | None 
     overlay = read_protocol(protocol)
     recipe = from_config(read("pretrain", name), name)
     recipe = replace(recipe, dataset=dataset_name(overlay, dataset or recipe.dataset))
+    if arch is not None:
+        recipe = for_architecture(recipe, arch)
     return override(under_protocol(recipe, overlay), options)
 
 
@@ -215,18 +241,7 @@ def from_config(config: Config, name: str) -> Recipe:
         InputError: a key that is no field of `Recipe`, a field without a value, or a value of
             another type than its field's.
     """
-    values = dict(config.items())
-    known = {field.name for field in fields(Recipe)}
-    for key in values:
-        if key not in known:
-            raise InputError(f"{name}: {unknown('key', key, known)}")
-    values |= {key: tuple(values[key]) for key in ("mean", "std") if key in values}
-    for key, value in values.items():
-        check(f"{name}: {key}", key, value)
-    try:
-        return Recipe(**values)
-    except TypeError as error:
-        raise InputError(f"{name}: {error}") from error
+    return checked(name, dict(config.items()))
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:

@@ -5,6 +5,8 @@ A record is written once, whole, when a run has finished; tables read nothing el
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import platform
@@ -12,7 +14,7 @@ import subprocess
 import tempfile
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TextIO
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -228,6 +230,32 @@ def git_state(folder: Path) -> Git:
 def run_folder(runs: Path, protocol: str, task: str, recipe: str, seed: int) -> Path:
     """Where a run keeps its record and everything else that it makes."""
     return runs / protocol / task / recipe / f"seed{seed}"
+
+
+_claims: list[TextIO] = []  # open for as long as the process lives, and so are their locks
+
+
+def claim(run: Path) -> str | None:
+    """Keeps other processes from working in a run's folder, until this one ends, however it ends.
+
+    Returns:
+        None, or who is at work there already.
+    """
+    run.parent.mkdir(parents=True, exist_ok=True)
+    file = run.with_name(f".{run.name}.lock").open("a+")
+    try:
+        # unlike flock's, this lock is not handed down to the processes of a loader
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        file.seek(0)
+        return file.read() or "another process"
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}")
+    file.flush()
+    _claims.append(file)
+    return None
 
 
 def begin(

@@ -4,7 +4,11 @@ note = "rendered data and tiny networks"
 
 # The recipes' architectures, and what is trained in their place.
 architectures = dict(
-    resnet50="resnet10_narrow", resnet50d="resnet10d_narrow", resnet152d="resnet18d_narrow"
+    resnet50="resnet10_narrow",
+    resnet50_v1="resnet10_narrow",  # without bottlenecks there is no 1x1 convolution to stride
+    resnet50c="resnet10c_narrow",
+    resnet50d="resnet10d_narrow",
+    resnet152d="resnet18d_narrow",
 )
 
 # The papers' data sets, and what is read in their place: files of configs/data.
@@ -17,10 +21,10 @@ datasets = dict(
 )
 stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
-# Factors on a recipe's epochs, batch size and learning rate; a resolution in its place.
-pretrain = dict(epochs=1 / 15, batch_size=1 / 32, lr=1 / 8, resolution=64)
-finetune = dict(epochs=1 / 200, batch_size=1 / 24, lr=1, resolution=64)
-# Probes see their pictures at the source's resolution.
+# Factors on a recipe's epochs, batch size, learning rate and resolutions.
+pretrain = dict(epochs=1 / 15, batch_size=1 / 32, lr=1 / 8, resolution=64 / 224)
+finetune = dict(epochs=1 / 200, batch_size=1 / 24, lr=1, resolution=64 / 224)
+# Linear probes see their pictures at these pixels.
 linear = dict(resolution=64)
 
 # Pixels, epochs, total batch, a factor on the learning rate, warm-up in steps; of the detector, the
