@@ -31,8 +31,12 @@ PRETRAIN := $(WHOLE)$(TRIAL)
 DETECT := detect$(if $(DETECTOR),-$(DETECTOR))$(if $(DATASET),-$(DATASET))$(TRIAL)
 SEGMENT := segment$(if $(DATASET),-$(DATASET))$(TRIAL)
 PROBE := $(MODE)-$(DATASET)$(TRIAL)
-# The backbone's folder: a recipe's name, or the specification made a file name.
-BACKBONE_LABEL := $(if $(BACKBONE),$(shell printf %s '$(BACKBONE)' | tr -cs 'A-Za-z0-9._-' -),$(VARIANT))
+# The backbone's folder: a recipe's name, with its architecture if that is another one, or the
+# specification made a file name. A pretraining with settings of its own has them in its name too.
+file_name = $(if $(1),$(shell printf %s '$(1)' | tr -cs 'A-Za-z0-9._-' -))
+RECIPE := $(VARIANT)$(if $(ARCH),-$(ARCH))
+TRAINED := $(RECIPE)$(if $(OPTIONS),-$(call file_name,$(sort $(OPTIONS))))
+BACKBONE_LABEL := $(if $(BACKBONE),$(call file_name,$(BACKBONE)),$(RECIPE))
 
 # Only the demo protocol's data are made; others are downloaded by hand (docs/data.md).
 DATA_READY := $(if $(filter demo,$(PROTOCOL)),$(DATA)/demo/manifest.json)
@@ -63,6 +67,7 @@ help:
 	@echo '  make test                      style, types and tests'
 	@echo
 	@echo '  make pretrain VARIANT=best     train a backbone; its teacher first, if it has one'
+	@echo '  make recipes                   list what there is to train'
 	@echo '  make detect   VARIANT=best     Faster R-CNN on it       (DETECTOR=fpn)'
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
 	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear or finetune)'
@@ -71,7 +76,8 @@ help:
 	@echo
 	@echo '  PROTOCOL=demo|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
 	@echo '  BACKBONE=random:resnet50d, timm:NAME or file:PATH,arch=NAME  in place of VARIANT='
-	@echo '  TEACHER=backbone.safetensors  LIMIT=500  OPTIONS="epochs=1"  WORKERS=4'
+	@echo '  ARCH=resnet18 (any of timm) in place of the recipe'\''s own architecture'
+	@echo '  TEACHER=backbone.safetensors  LIMIT=500  OPTIONS="epochs=1"  WORKERS=4  COMPILE=1  STRICT=1'
 	@echo '  PYTHON=python  an environment of your own in place of .venv'
 
 # --- set-up -----------------------------------------------------------------------------------
@@ -109,23 +115,30 @@ $(DATA)/demo/manifest.json: $(wildcard demo/*.py) | $(ENVIRONMENT)
 	$(PYTHON) -m demo --out $(DATA)/demo
 	@touch $@
 
+.PHONY: recipes
+recipes: | $(ENVIRONMENT)
+	@$(PYTHON) -m pretrain.catalogue
+
 # --- pretraining ------------------------------------------------------------------------------
 
 .PHONY: pretrain
-pretrain: $(HERE)/$(PRETRAIN)/$(VARIANT)/seed$(SEED)/backbone.safetensors
+pretrain: $(HERE)/$(PRETRAIN)/$(TRAINED)/seed$(SEED)/backbone.safetensors
 
 # $(1): the task's folder, $(2): its data set, where that is not the protocol's own, $(3): the folder
 # of its teachers, which are never trials
 define pretrain_rule
 $(HERE)/$(1)/%/seed$(SEED)/backbone.safetensors: $(DATA_READY) | $(ENVIRONMENT)
-	$(PYTHON) $(LAUNCH) -m pretrain $$* $(COMMON) $(if $(2),--dataset $(2)) \
-		$$(if $$(filter pretrain,$(MAKECMDGOALS)),$$(if $$(filter $(VARIANT),$$*),$(OWN))) \
-		$(if $(TEACHER),--teacher $(TEACHER))
+	$(PYTHON) $(LAUNCH) -m pretrain $(COMMON) $(if $(2),--dataset $(2)) \
+		$$(if $$(filter $(RECIPE) $(TRAINED),$$*),$(VARIANT) $(if $(ARCH),--arch $(ARCH)),$$*) \
+		$$(if $$(filter pretrain,$(MAKECMDGOALS)),$$(if $$(filter $(TRAINED),$$*),$(OWN))) \
+		$(if $(TEACHER),--teacher $(TEACHER)) $(if $(COMPILE),--compile) $(if $(STRICT),--strict)
 
 # Distilled recipes wait for their teachers, unless TEACHER= names one.
 ifndef TEACHER
-$(HERE)/$(1)/distill/seed$(SEED)/backbone.safetensors: $(HERE)/$(3)/teacher/seed$(SEED)/backbone.safetensors
-$(HERE)/$(1)/best/seed$(SEED)/backbone.safetensors: $(HERE)/$(3)/teacher-mixup/seed$(SEED)/backbone.safetensors
+$(foreach student,$(sort distill $(if $(filter distill,$(VARIANT)),$(RECIPE) $(TRAINED))),\
+	$(HERE)/$(1)/$(student)/seed$(SEED)/backbone.safetensors): $(HERE)/$(3)/teacher/seed$(SEED)/backbone.safetensors
+$(foreach student,$(sort best $(if $(filter best,$(VARIANT)),$(RECIPE) $(TRAINED))),\
+	$(HERE)/$(1)/$(student)/seed$(SEED)/backbone.safetensors): $(HERE)/$(3)/teacher-mixup/seed$(SEED)/backbone.safetensors
 endif
 endef
 $(eval $(call pretrain_rule,pretrain,,pretrain))
@@ -141,7 +154,7 @@ JUDGED := $(if $(filter pretrain detect segment probe,$(MAKECMDGOALS)),judged)
 .PHONY: judged
 judged:
 ifneq ($(filter pretrain,$(MAKECMDGOALS)),)
-$(HERE)/$(PRETRAIN)/$(VARIANT)/seed$(SEED)/backbone.safetensors: $(JUDGED)
+$(HERE)/$(PRETRAIN)/$(TRAINED)/seed$(SEED)/backbone.safetensors: $(JUDGED)
 endif
 
 # --- downstream -------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import sys
 
 COMMANDS = {
     "pretrain": ("pretrain.__main__", "train a backbone by a recipe"),
+    "recipes": ("pretrain.catalogue", "list the recipes, or compare two"),
+    "evaluate": ("downstream.__main__", "accuracy at any resolutions and crop ratios"),
     "detect": ("downstream.__main__", "Faster R-CNN on a backbone"),
     "segment": ("downstream.__main__", "dilated FCN on a backbone"),
     "probe": ("downstream.__main__", "linear probe or full fine-tuning of a backbone"),
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"trickbench: unknown command {command!r}: {' or '.join(near)}?", file=sys.stderr)
         return 2
     module, _ = COMMANDS[command]
-    single = module in ("pretrain.__main__", "demo.__main__")
+    single = module in ("pretrain.__main__", "pretrain.catalogue", "demo.__main__")
     return importlib.import_module(module).main(rest if single else [command, *rest])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,8 @@ def load(name: str, data_root: Path, role: str) -> ImageSet:
             and Places365 is their validation set.
 
     Raises:
-        InputError: the set is missing, or does not have as many samples as its config pins.
+        InputError: the set is missing, does not have as many samples as its config pins, or has no
+            such split.
     """
     data = config(name)
     if data.layout not in READERS:
@@ -131,6 +132,8 @@ def load(name: str, data_root: Path, role: str) -> ImageSet:
             f"{name} has no class per image (layout {data.layout}): not a set to classify"
         )
     root, split = data_root / data.root, data.splits[role]
+    if split is None:
+        raise InputError(f"{name} is for evaluation only: it has no {role} images")
     if not root.is_dir():
         raise missing(root, "no such folder", data)
     images = READERS[data.layout](data, root, split)
@@ -148,17 +151,69 @@ def load(name: str, data_root: Path, role: str) -> ImageSet:
 
 
 def _read_folder(data: Config, root: Path, split: str) -> ImageSet:
-    """ImageNet's: <split>/<class>/<file>; classes in the order of their names."""
+    """ImageNet's: <split>/<class>/<file>."""
     folder = root / split
     if not folder.is_dir():
         raise missing(folder, "no such folder", data)
-    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+    classes = class_order(entry.name for entry in folder.iterdir() if entry.is_dir())
     files, labels = [], []
     for label, name in enumerate(classes):
         inside = sorted(p.name for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES)
         files += [f"{split}/{name}/{file}" for file in inside]
         labels += [label] * len(inside)
     return _from_files(data, split, classes, root, files, labels)
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Class folders in the order of their indices: by name, and numbers by their value, as in timm.
+
+    ImageNet-V2's folders are named by index: in the order of their names 10 would come before 2.
+    """
+    found = sorted(names)
+    return tuple(sorted(found, key=int) if all(map(str.isdecimal, found)) else found)
+
+
+def load_folder(folder: Path) -> ImageSet:
+    """Any folder in ImageNet's layout: a folder of images for each class.
+
+    Raises:
+        InputError: no such folder, or no images in it.
+    """
+    whole = folder.resolve()
+    wanted = "a folder with a folder of images (.jpeg, .jpg, .png) for each class"
+    name = f"images-{whole.name}"
+    images = _read_folder(
+        Config(dict(name=name, mirrors=name, get_it=wanted)), whole.parent, whole.name
+    )
+    if not len(images):
+        raise InputError(f"{folder}: no images: expected {wanted}")
+    return images
+
+
+def load_unlabelled(name: str, data_root: Path) -> ImageSet:
+    """The test images whose labels are not public, in the order of their list; all labels are -1.
+
+    The list may be absent: then it is all images of the folder, in the order of their names.
+
+    Raises:
+        InputError: the set has no such images, they are missing, or not as many as its config pins.
+    """
+    data = config(name)
+    if "unlabelled" not in data:
+        raise InputError(f"{name} has no images without public labels to write predictions for")
+    about, root = data.unlabelled, data_root / data.root
+    folder, listing = root / about.folder, root / about.listing
+    if not folder.is_dir():
+        raise missing(folder, "no such folder", data)
+    if listing.is_file():
+        names = listing.read_text().split()
+    else:
+        names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if len(set(names)) != about.size or len(names) != about.size:
+        found = f"{len(names)} images, {len(set(names))} different ones"
+        raise missing(folder, f"{found}, expected {about.size}", data)
+    files = [f"{about.folder}/{name}" for name in names]
+    return _from_files(data, about.folder, (), root, files, [-1] * len(files))
 
 
 def _read_places365(data: Config, root: Path, split: str) -> ImageSet:

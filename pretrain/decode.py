@@ -38,7 +38,9 @@ SCALES: Final = (8, 4)  # of the inverse DCT: 1/8 and 1/4, which libjpeg-turbo v
 
 START_OF_IMAGE: Final = b"\xff\xd8"
 END_OF_IMAGE: Final = b"\xff\xd9"
-FRAMES: Final = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, all Huffman-coded
+SEQUENTIAL: Final = (0xC0, 0xC1)  # frames: baseline and extended, Huffman-coded
+START_OF_SCAN: Final = 0xDA
+SEQUENCE: Final = b"\x00\x3f\x00"  # what a sequential scan's header ends in
 
 Box = tuple[int, int, int, int]  # left, upper, right, lower
 Source = bytes | np.ndarray  # an encoded picture, or uint8 [H, W, 3] in RGB
@@ -56,13 +58,7 @@ def size(source: Source) -> tuple[int, int]:
     """
     if isinstance(source, np.ndarray):
         return source.shape[1], source.shape[0]
-    if (header := _jpeg_header(source)) is not None:
-        width, height = header
-    else:
-        width, height = _opened(source).size
-    if width * height > MAX_PIXELS:
-        raise Unreadable(f"{width} x {height} pixels, more than the {MAX_PIXELS} allowed")
-    return width, height
+    return _jpeg_header(source) or _opened(source).size
 
 
 def region(
@@ -89,15 +85,14 @@ def region(
     """
     if isinstance(source, np.ndarray):
         return _resized(source, box, resolution, interpolation)
-    width, height = size(source)
-    if _jpeg_header(source) is not None:
+    if (full_size := _jpeg_header(source)) is not None:
         scale = _scale(box, resolution)
-        pixels = _jpeg_rows(source, (width, height), box[3], scale)
+        pixels = _jpeg_rows(source, full_size, box[3], scale)
         if pixels is not None:
             if scale == 1:
                 return _resized(pixels, box, resolution, interpolation)
             return _resized_fraction(pixels, box, scale, resolution, interpolation)
-    return _resized(np.asarray(whole(source)), box, resolution, interpolation)
+    return _resized(np.array(whole(source)), box, resolution, interpolation)
 
 
 def whole(source: Source) -> Image.Image:
@@ -111,7 +106,6 @@ def whole(source: Source) -> Image.Image:
     """
     if isinstance(source, np.ndarray):
         return Image.fromarray(source)
-    size(source)  # before memory is asked for
     image = _opened(source)
     try:
         image.load()
@@ -131,18 +125,22 @@ def _upper_bits(grey: np.ndarray) -> np.ndarray:
 
 
 def _opened(encoded: bytes) -> Image.Image:
-    """Pillow's image, its header read and its pixels not.
-
-    Pillow limits the size too, to the same number of pixels.
-    """
+    """Pillow's image, its header read and its pixels not."""
     if not encoded:
         raise Unreadable("empty file")
     try:
-        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except MemoryError:
         raise
     except Exception as error:
         raise _unreadable(error) from error
+    _limit(*image.size)
+    return image
+
+
+def _limit(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise Unreadable(f"{width} x {height} pixels, more than the {MAX_PIXELS} allowed")
 
 
 def _unreadable(error: Exception) -> Unreadable:
@@ -160,7 +158,10 @@ def _jpeg_header(encoded: bytes) -> tuple[int, int] | None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
     except ValueError:
         return None
-    return (width, height) if colours in ("YCbCr", "Gray") else None
+    if colours not in ("YCbCr", "Gray"):
+        return None
+    _limit(width, height)
+    return width, height
 
 
 def _scale(box: Box, resolution: int) -> int:
@@ -174,45 +175,50 @@ def _jpeg_rows(
 ) -> np.ndarray | None:
     """A JPEG at 1/scale of its size down to at least a row: uint8 [>= lower / scale, W, 3] in RGB.
 
-    libjpeg reads until the end-of-image marker also if it is told of fewer rows, and skips what is
-    left of each scan; it warns of that, so its warnings must be ignored. Pillow ignores them too,
-    except that the data ended without that marker: so this is looked at here. A file that has the
-    marker elsewhere than at its end is decoded whole, with each warning an error.
+    Told of fewer rows, libjpeg looks through the rest of the scan for the next marker and warns. So
+    warnings are no errors there, and simplejpeg then hides whatever error follows one: hence only a
+    file in which nothing can follow (`_plain`) is cut short. Any other is decoded whole, strictly.
 
     Returns:
         None if Pillow has to judge.
     """
     width, height = full_size
-    frame = _frame(encoded)
-    if frame is None:
-        return None
     rows, strict = height, True
-    if encoded.endswith(END_OF_IMAGE):
-        # chroma is interpolated between rows, so that one more row, of up to 4, is wanted
-        rows, strict = min(height, -(-lower // 16) * 16 + 16), False
+    frame = _plain(encoded)
+    if frame is not None:
+        # 8 more for pixels at 1/8 and for chroma between rows; 16 are decoded at once anyway
+        rows, strict = min(height, -(-(lower + 8) // 16) * 16), False
         encoded = b"".join((encoded[:frame], rows.to_bytes(2, "big"), encoded[frame + 2 :]))
+    shape = (-(-rows // scale), -(-width // scale))
     try:
         pixels = simplejpeg.decode_jpeg(
-            encoded,
-            min_height=-(-rows // scale),
-            min_width=-(-width // scale),
-            min_factor=scale,
-            strict=strict,
+            encoded, min_height=shape[0], min_width=shape[1], min_factor=scale, strict=strict
         )
     except ValueError:
         return None
-    return pixels if pixels.shape[:2] == (-(-rows // scale), -(-width // scale)) else None
+    return pixels if pixels.shape[:2] == shape else None
 
 
-def _frame(encoded: bytes) -> int | None:
-    """Where a JPEG's header states the height, as 2 bytes; None if it is not found."""
-    place = 2
-    while place + 9 <= len(encoded) and encoded[place] == 0xFF:
-        marker = encoded[place + 1]
-        if marker in FRAMES:
-            return place + 5
-        place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
-    return None
+def _plain(encoded: bytes) -> int | None:
+    """Where a JPEG states its height, in 2 bytes, if it is sequential, whole and of a single scan.
+
+    That is, after the one scan's header every 0xFF is a stuffed byte of entropy data, and only the
+    file's last two bytes are a marker. Pillow reads any such file; None for others.
+    """
+    frame, components, place, marker = 0, 0, 2, 0
+    while marker != START_OF_SCAN:
+        if place + 10 > len(encoded) or encoded[place] != 0xFF:
+            return None
+        marker, segment = encoded[place + 1], place + 4
+        if marker in SEQUENTIAL:
+            frame, components = segment + 1, encoded[segment + 5]
+        place += 2 + int.from_bytes(encoded[place + 2 : segment], "big")
+    if not components or encoded[segment] != components or encoded[place - 3 : place] != SEQUENCE:
+        return None
+    scan = np.frombuffer(encoded, np.uint8)[place:]
+    (marks,) = np.nonzero(scan == 0xFF)
+    whole = encoded.endswith(END_OF_IMAGE) and len(marks) and marks[-1] == len(scan) - 2
+    return frame if whole and not scan[marks[:-1] + 1].any() else None
 
 
 def _resized(pixels: np.ndarray, box: Box, resolution: int, interpolation: str) -> np.ndarray:

@@ -42,8 +42,7 @@ def process_group() -> Iterator[torch.device]:
         dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield device
-        if dist.is_initialized():
-            dist.barrier()  # a process that leaves early tears the connections of the others down
+        wait_for_all()  # a process that leaves early tears the connections of the others down
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -70,6 +69,11 @@ def from_all(value: T) -> list[T]:
     values: list[Any] = [None] * world()
     dist.all_gather_object(values, value)
     return values
+
+
+def wait_for_all() -> None:
+    if dist.is_initialized():
+        dist.barrier()
 
 
 def copy_from_first(tensors: Iterable[Tensor]) -> None:

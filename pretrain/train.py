@@ -133,6 +133,8 @@ def stop(trainer: Trainer, request: Request) -> None:
         Interrupted: always.
     """
     trainer.save()
+    # launchers kill the others once the first has left, and the one that writes may still be at it
+    distributed.wait_for_all()
     name = request.signal.name if request.signal else "a signal to another process"
     raise Interrupted(
         f"{trainer.job.name}: stopped by {name} after step {trainer.step} of {trainer.total}, "

@@ -32,7 +32,7 @@ PACKAGES = (
     "onedl-mmsegmentation",
 )
 
-Stage = Literal["pretrain", "detect", "segment", "linear", "finetune"]
+Stage = Literal["pretrain", "evaluate", "detect", "segment", "linear", "finetune"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

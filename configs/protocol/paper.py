@@ -3,14 +3,16 @@ name = "paper"
 note = "the papers' data sets at the papers' scale"
 
 architectures = dict()
-datasets = dict(
-    imagenet="imagenet",
-    places365="places365",
-    cifar10="cifar10",
-    cifar100="cifar100",
-    voc="voc",
-    ade20k="ade20k",
-)
+datasets = {
+    "imagenet": "imagenet",
+    "imagenet-real": "imagenet-real",
+    "imagenet-v2": "imagenet-v2",
+    "places365": "places365",
+    "cifar10": "cifar10",
+    "cifar100": "cifar100",
+    "voc": "voc",
+    "ade20k": "ade20k",
+}
 stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
 pretrain = dict()
