@@ -46,7 +46,7 @@ DATA_READY := $(if $(filter demo,$(PROTOCOL)),$(DATA)/demo/manifest.json)
 ifneq ($(filter pretrain,$(MAKECMDGOALS)),)
 $(if $(VARIANT),,$(error name a recipe: make pretrain VARIANT=best))
 endif
-ifneq ($(filter detect segment probe,$(MAKECMDGOALS)),)
+ifneq ($(filter evaluate detect segment probe,$(MAKECMDGOALS)),)
 $(if $(BACKBONE_LABEL),,$(error name a backbone: VARIANT=best, or BACKBONE=random:resnet50d))
 endif
 ifneq ($(filter probe,$(MAKECMDGOALS)),)
@@ -68,6 +68,7 @@ help:
 	@echo
 	@echo '  make pretrain VARIANT=best     train a backbone; its teacher first, if it has one'
 	@echo '  make recipes                   list what there is to train'
+	@echo '  make evaluate VARIANT=best     top-1 and top-5 (RESOLUTIONS="160 224" CROP_RATIOS="0.95 1.0")'
 	@echo '  make detect   VARIANT=best     Faster R-CNN on it       (DETECTOR=fpn)'
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
 	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear or finetune)'
@@ -158,6 +159,18 @@ $(HERE)/$(PRETRAIN)/$(TRAINED)/seed$(SEED)/backbone.safetensors: $(JUDGED)
 endif
 
 # --- downstream -------------------------------------------------------------------------------
+
+# Evaluation of a checkpoint with its classifier. A recipe's is trained first, on the classes that
+# the data set has: ReaL and V2 are other labels and pictures of ImageNet's.
+CLASSES := pretrain$(addprefix -,$(filter-out imagenet imagenet-real imagenet-v2,$(DATASET)))
+.PHONY: evaluate
+evaluate: $(if $(VARIANT),$(HERE)/$(CLASSES)/$(RECIPE)/seed$(SEED)/backbone.safetensors) $(DATA_READY) | $(ENVIRONMENT)
+	$(PYTHON) $(LAUNCH) -m downstream evaluate $(COMMON) $(if $(LIMIT),--limit $(LIMIT)) \
+		$(if $(BACKBONE),--backbone '$(BACKBONE)',--variant $(RECIPE)) \
+		$(if $(IMAGES),--images '$(IMAGES)',$(if $(DATASET),--dataset $(DATASET))) \
+		$(if $(RESOLUTIONS),--resolutions $(RESOLUTIONS)) \
+		$(if $(CROP_RATIOS),--crop-ratios $(CROP_RATIOS)) \
+		$(if $(PREDICTIONS),--predictions '$(PREDICTIONS)')
 
 .PHONY: detect segment probe
 detect: $(HERE)/$(DETECT)/$(BACKBONE_LABEL)/seed$(SEED)/record.json

@@ -9,6 +9,7 @@ COMMANDS = {
     "pretrain": ("pretrain.__main__", "train a backbone by a recipe"),
     "recipes": ("pretrain.catalogue", "list the recipes, or compare two"),
     "evaluate": ("downstream.__main__", "accuracy at any resolutions and crop ratios"),
+    "import": ("downstream.__main__", "turn a checkpoint of any style into the exchange file"),
     "detect": ("downstream.__main__", "Faster R-CNN on a backbone"),
     "segment": ("downstream.__main__", "dilated FCN on a backbone"),
     "probe": ("downstream.__main__", "linear probe or full fine-tuning of a backbone"),

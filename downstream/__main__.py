@@ -7,12 +7,15 @@ import os
 import sys
 from pathlib import Path
 
-from downstream import backbone, prepare
-from pretrain import command, recipe
+from mmengine.config import Config
+
+from downstream import prepare, sources
+from pretrain import command, data, recipe
 from pretrain.errors import exit_status
 from results import record
 
 STAGES = {
+    "evaluate": "top-1 and top-5 of a checkpoint and its classifier, at any resolutions",
     "detect": "Faster R-CNN on data in VOC's layout",
     "segment": "dilated FCN on ADE20K's or CamVid's layout",
     "probe": "linear probe on frozen features, or full fine-tuning",
@@ -33,17 +36,32 @@ def main(argv: list[str] | None = None) -> int:
             add_help=False,
         )
         sub.add_argument("--variant", help="a recipe of ours, for example best")
-        sub.add_argument("--backbone", help=backbone.KINDS)
+        sub.add_argument("--backbone", help=sources.KINDS)
         if stage == "detect":
             sub.add_argument("--detector", help="c4, the paper's (default), or fpn")
         if stage == "probe":
             sub.add_argument("--mode", default="linear", choices=("linear", "finetune"))
+        if stage == "evaluate":
+            sub.add_argument("--images", type=Path, help="any folder of one folder per class")
+            sub.add_argument("--resolutions", type=int, nargs="+", default=[], help="in pixels")
+            sub.add_argument(
+                "--crop-ratios", type=float, nargs="+", default=[], help="crop over shorter side"
+            )
+            sub.add_argument(
+                "--predictions", type=Path, help="write those for the test server to this file"
+            )
     about = "unpacks a protocol's archives, builds what is built from them, checks every set"
     sub = stages.add_parser("data", help=about, description=about)
     sub.add_argument("--protocol", required=True)
     sub.add_argument("--data", type=Path, default=Path("data"), help="folder of all data sets")
     sub.add_argument("--archives", type=Path, help="folder of the archives")
+    about = "turns a checkpoint into the exchange file, and says what became of each tensor"
+    sub = stages.add_parser("import", help=about, description=about)
+    sub.add_argument("backbone", help=sources.KINDS)
+    sub.add_argument("--out", type=Path, required=True, help="folder of backbone.safetensors")
     args = parser.parse_args(argv)
+    if args.stage == "import":
+        return exit_status(lambda: imported(args.backbone, args.out))
     if args.stage == "data":
         return exit_status(lambda: prepare.run(args.protocol, args.data, args.archives))
     return exit_status(lambda: run(args))
@@ -52,10 +70,13 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     from downstream.engine import Task
 
-    label = backbone.label(args.variant, args.backbone)
+    label = sources.label(args.variant, args.backbone)
     protocol = recipe.read_protocol(args.protocol)
+    evaluating = args.stage == "evaluate"
+    role = args.dataset or protocol.stages.get("pretrain" if evaluating else args.stage)
+    if evaluating:
+        args.dataset = evaluated(args, role)
     name = task_name(args)
-    role = args.dataset or protocol.stages.get(args.stage)
     if role is None:
         raise recipe.InputError(
             f"name the data set to probe on (DATASET=): {', '.join(sorted(protocol.datasets))}"
@@ -63,15 +84,19 @@ def run(args: argparse.Namespace) -> None:
     dataset = recipe.dataset_name(protocol, role)
     out = record.run_folder(args.runs, args.protocol, name, label, args.seed)
     if args.variant is not None:
-        exchange = backbone.of_recipe(args.variant, args.runs, args.protocol, args.seed)
+        exchange = trained(args, protocol, role if evaluating else protocol.stages.pretrain)
         source = f"recipe:{args.variant}"
     else:
         folder = record.run_folder(args.runs, args.protocol, "backbones", label, args.seed)
-        exchange = backbone.exchange_of(args.backbone, folder, args.protocol, args.seed)
+        exchange = sources.exchange_of(args.backbone, folder, args.protocol, args.seed)
         source = args.backbone
     stage = args.mode if args.stage == "probe" else args.stage
     task = Task(stage, name, label, source, exchange, args.protocol, args.seed, out)
-    if args.stage == "detect":
+    if args.stage == "evaluate":
+        from downstream import evaluate
+
+        evaluate.run(task, None if args.images else dataset, args)
+    elif args.stage == "detect":
         from downstream import detect
 
         detector = args.detector or "c4"
@@ -90,6 +115,52 @@ def run(args: argparse.Namespace) -> None:
         from downstream import finetune
 
         finetune.run(task, dataset, args.data, args.workers, command.options(args))
+
+
+def imported(spec: str, out: Path) -> None:
+    """The exchange file of a specification, and an account of its tensors.
+
+    Raises:
+        InputError: the specification cannot be read, or its tensors do not fit.
+    """
+    found = sources.find(spec, "paper", 0)
+    path = sources.write(found, spec, out, "paper", 0)
+    print(f"{sources.explain(found)}\nwrote {path}: use it with BACKBONE=file:{path}")
+
+
+def trained(args: argparse.Namespace, protocol: Config, role: str) -> Path:
+    """The exchange file that a recipe's run on the classes of a data set left.
+
+    Raises:
+        InputError: that run has not finished yet.
+    """
+    dataset = recipe.dataset_name(protocol, role)
+    source = recipe.dataset_name(protocol, protocol.stages.pretrain)
+    if data.config(dataset).get("labels_of", dataset) == source:
+        return sources.of_recipe(args.variant, args.runs, args.protocol, args.seed)
+    task = f"pretrain-{role}"
+    folder = record.run_folder(args.runs, args.protocol, task, args.variant, args.seed)
+    if not (path := folder / "backbone.safetensors").is_file():
+        raise recipe.InputError(
+            f"{args.variant} has not been trained on {role} ({path}): make pretrain "
+            f"VARIANT={args.variant} DATASET={role} PROTOCOL={args.protocol} SEED={args.seed}"
+        )
+    return path
+
+
+def evaluated(args: argparse.Namespace, role: str) -> str:
+    """What an evaluation is of, as its folder names it.
+
+    Raises:
+        InputError: options that exclude each other, or that it has no use for.
+    """
+    if args.cfg_options:
+        raise recipe.InputError("an evaluation has no further settings: its options are its own")
+    if args.images is None:
+        return role
+    if args.dataset is not None:
+        raise recipe.InputError(f"--images {args.images} or --dataset {args.dataset}, not both")
+    return f"images-{args.images.resolve().name}"
 
 
 def task_name(args: argparse.Namespace) -> str:

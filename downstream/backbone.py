@@ -7,189 +7,21 @@ needs. So no task can train from weights that were loaded in part.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from safetensors.torch import load as load_safetensors
 from timm.layers import AvgPool2dSame, convert_sync_batchnorm
 from torch import Tensor, nn
 
-from pretrain import checkpoint, distributed, models, recipe
+from pretrain import checkpoint, distributed, models
 from pretrain.checkpoint import Exchange
 from pretrain.errors import InputError
 from pretrain.models import TimmModel
-from results import record
-
-KINDS = "random:NAME, timm:NAME or file:PATH,arch=NAME"
-
-
-def label(variant: str | None, backbone: str | None) -> str:
-    """The name of a backbone's row and folder: the recipe's, or the specification made a file name.
-
-    Raises:
-        InputError: both or neither were given.
-    """
-    if (variant is None) == (backbone is None):
-        raise InputError("name one backbone: a recipe (VARIANT=best), or BACKBONE= with " + KINDS)
-    if variant is not None:
-        known = recipe.names("pretrain")
-        # a recipe with another architecture or other settings has them behind its name
-        if not any(variant == name or variant.startswith(f"{name}-") for name in known):
-            raise recipe.unknown("recipe", variant, known)
-        return variant
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", backbone or "")
-
-
-def of_recipe(name: str, runs: Path, protocol: str, seed: int) -> Path:
-    """The exchange file that a recipe's run left.
-
-    Raises:
-        InputError: the run has not finished yet.
-    """
-    path = record.run_folder(runs, protocol, "pretrain", name, seed) / "backbone.safetensors"
-    if not path.is_file():
-        raise InputError(
-            f"{name} has no checkpoint yet ({path}): "
-            f"make pretrain VARIANT={name} PROTOCOL={protocol} SEED={seed}"
-        )
-    return path
-
-
-def exchange_of(spec: str, out: Path, protocol: str, seed: int) -> Path:
-    """Turns a specification into an exchange file below `out`, or finds the file it names.
-
-    Args:
-        spec: `random:NAME` (freshly initialised from `seed`), `timm:NAME` (timm's own weights) or
-            `file:PATH,arch=NAME` (safetensors or a torch state dict with timm's names). An
-            exchange file knows its own architecture, and needs no `arch=`.
-
-    Raises:
-        InputError: another kind, an unknown architecture, or weights that do not fit it.
-    """
-    kind, colon, rest = spec.partition(":")
-    if not colon or not rest or kind not in ("random", "timm", "file"):
-        raise InputError(f"backbone {spec!r} is none of {KINDS}")
-    if kind == "random":
-        arch = recipe.read_protocol(protocol).architectures.get(rest, rest)
-        return _write(out, spec, *_random(arch, seed), protocol, seed)
-    if kind == "timm":
-        return _write(out, spec, *_from_timm(rest), protocol, seed)
-    path, _, options = rest.partition(",")
-    arch = options.removeprefix("arch=") if options.startswith("arch=") else None
-    if options and arch is None:
-        raise InputError(f"backbone {spec!r}: {options!r} is not of the form arch=NAME")
-    source = Path(path)
-    if arch is None:
-        tensors, about = checkpoint.load_exchange(source)
-        models.load_strictly(models.create(about.architecture, about.classes), tensors)
-        return source
-    return _write(out, spec, *_from_file(source, arch), protocol, seed)
-
-
-def _write(
-    out: Path, spec: str, model: TimmModel, arch: str, pretrained: bool, protocol: str, seed: int
-) -> Path:
-    """The exchange file of a model, with timm's preprocessing; random weights get the recipes'."""
-    data = timm.data.resolve_data_config({}, model=model)
-    if not pretrained:
-        ours = recipe.from_config(recipe.read("pretrain", "b-standard"), "b-standard")
-        data |= dict(mean=ours.mean, std=ours.std, interpolation=ours.interpolation)
-    about = Exchange(
-        architecture=arch,
-        classes=int(model.num_classes),
-        mean=tuple(data["mean"]),
-        std=tuple(data["std"]),
-        resolution=data["input_size"][-1],
-        crop_ratio=data["crop_pct"],
-        interpolation="bicubic" if data["interpolation"] == "bicubic" else "bilinear",
-        pretrained=pretrained,
-        recipe=spec,
-        protocol=protocol,
-        seed=seed,
-        dataset="",
-        record_sha256="",
-    )
-    path = out / "backbone.safetensors"
-    checkpoint.save_exchange(path, model.state_dict(), about)
-    return path
-
-
-def _random(arch: str, seed: int) -> tuple[TimmModel, str, bool]:
-    torch.manual_seed(seed)
-    model = models.create(arch, classes=1)
-    # what the recipes with zero gamma have at step 0 (docs/choices.md says what this does)
-    models.initialise(model, xavier=True, zero_gamma=True)
-    return model, arch, False
-
-
-def _from_timm(name: str) -> tuple[TimmModel, str, bool]:
-    if not timm.is_model(name):
-        raise recipe.unknown("architecture", name, timm.list_models())
-    try:
-        return timm.create_model(name, pretrained=True), name, True
-    except Exception as error:  # the hub's client has many ways to say that it cannot be reached
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"timm:{name}: its weights are not in the local cache, nor to be downloaded "
-            f"({reason}). Without a network, copy them here and say "
-            f"file:PATH,arch={name.partition('.')[0]}"
-        ) from error
-
-
-def _from_file(path: Path, arch: str) -> tuple[TimmModel, str, bool]:
-    tensors = read_tensors(path)
-    name = models.classifier(models.create(arch, classes=1))
-    weight = tensors.get(f"{name}.weight")
-    # a file without a classifier is complete for every use here; it gets one class
-    classes = len(weight) if weight is not None else 1
-    model = models.create(arch, classes)
-    if weight is None:
-        own = model.state_dict()
-        tensors = tensors | {k: own[k] for k in own if k.startswith(f"{name}.")}
-    try:
-        models.load_strictly(model, tensors)
-    except InputError as error:
-        raise InputError(f"{path} as {arch}: {error}") from error
-    return model, arch, True
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch checkpoint, with wrappers taken off.
-
-    Wrappers are the keys `state_dict` and `model`, and the prefix `module.` of every name.
-
-    Raises:
-        InputError: no such file, not readable, or a torch file that needs more than tensors.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
-    if path.suffix == ".safetensors":
-        checkpoint.read_metadata(path)  # complains of a damaged file
-        return load_safetensors(path.read_bytes())
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has no one exception for a damaged or foreign file
-        # of torch's advice on pickles that call functions, only the line with the reason
-        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
-        raise InputError(
-            f"{path}: not a readable checkpoint of tensors ({type(error).__name__}: {reason})"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(
-            f"{path}: expected a state dict of tensors, found {type(content).__name__}"
-        )
-    prefix = "module." if content and all(str(k).startswith("module.") for k in content) else ""
-    return {str(name).removeprefix(prefix): tensor for name, tensor in content.items()}
 
 
 @dataclass(frozen=True)
@@ -212,10 +44,7 @@ def load(path: Path | str, **kwargs: Any) -> Loaded:
             not fit are named. Or the architecture cannot be had with these arguments.
     """
     tensors, about = checkpoint.load_exchange(Path(path))
-    try:
-        model = models.create(about.architecture, about.classes, **kwargs)
-    except (TypeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"{about.architecture} cannot be built with {kwargs}: {error}") from error
+    model = models.create(about.architecture, about.classes, **kwargs)
     try:
         models.load_strictly(model, tensors)
     except InputError as error:

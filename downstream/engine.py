@@ -35,7 +35,7 @@ class Task:
     """One downstream run: what is measured on which backbone, and where it is kept.
 
     Attributes:
-        stage: what a record calls it: "detect", "segment", "linear" or "finetune".
+        stage: what a record calls it: "evaluate", "detect", "segment", "linear" or "finetune".
         name: the stage with its choices, the folder of its records.
         label: the backbone's row: a recipe's name or a specification made a file name.
         source: the backbone as the user named it.
@@ -370,7 +370,9 @@ def write_record(
         finished=datetime.now(UTC),
     )
     record.write(finished, task.out / "record.json")
-    numbers = ", ".join(f"{name} {metric.value:.2f} %" for name, metric in metrics.items())
+    # of an evaluation at many resolutions only the checkpoint's own; its table has the others
+    own = {name: metric for name, metric in metrics.items() if "@" not in name} or metrics
+    numbers = ", ".join(f"{name} {metric.value:.2f} %" for name, metric in own.items())
     first = next(iter(metrics.values()))
     print(
         f"{task.name} with {task.label} ({loaded.about.architecture}), {task.protocol} protocol: "

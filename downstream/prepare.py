@@ -45,7 +45,8 @@ def check(found: Config, data_root: Path) -> str:
         InputError: they are missing, or not as many.
     """
     if found.layout in data.READERS:
-        sets = [data.load(found.name, data_root, role) for role in ("train", "test")]
+        roles = (role for role in ("train", "test") if found.splits[role])
+        sets = [data.load(found.name, data_root, role) for role in roles]
         counts = {images.split: len(images) for images in sets}
     else:
         from downstream import openmmlab

@@ -124,7 +124,8 @@ def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(folder / f"state-{step:09d}.pt", buffer.getvalue())
-    for old in states(folder)[KEEP:]:
+    # one run at a time writes here: a temporary file is what is left of one that was killed
+    for old in (*states(folder)[KEEP:], *folder.glob(".state-*.pt.*")):
         old.unlink()
 
 

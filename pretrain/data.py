@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import pickle
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,7 +201,7 @@ def load_unlabelled(name: str, data_root: Path) -> ImageSet:
         InputError: the set has no such images, they are missing, or not as many as its config pins.
     """
     data = config(name)
-    if "unlabelled" not in data:
+    if not data.get("unlabelled"):
         raise InputError(f"{name} has no images without public labels to write predictions for")
     about, root = data.unlabelled, data_root / data.root
     folder, listing = root / about.folder, root / about.listing
@@ -214,6 +216,51 @@ def load_unlabelled(name: str, data_root: Path) -> ImageSet:
         raise missing(folder, f"{found}, expected {about.size}", data)
     files = [f"{about.folder}/{name}" for name in names]
     return _from_files(data, about.folder, (), root, files, [-1] * len(files))
+
+
+def submission(images: ImageSet, top: np.ndarray) -> str:
+    """Predictions as Places365's evaluation server takes them (section 2.2 of its places_devkit).
+
+    One line per image, in the order of the names: the file's name, without a folder, and exactly
+    five category numbers, 0 to 364 as in categories_places365.txt, by descending confidence.
+
+    Args:
+        top: int [N, 5].
+    """
+    rows = zip(images.files, top, strict=True)
+    return "".join(f"{Path(file).name} {' '.join(map(str, row))}\n" for file, row in rows)
+
+
+def answers(images: ImageSet) -> np.ndarray:
+    """Every right class of each image: its label, or ImageNet-ReaL's, found by the file's number.
+
+    Returns:
+        int64 [N, A], padded with -1: a row of -1 alone is an image that is not counted.
+
+    Raises:
+        InputError: the set's config names a file of labels that is missing, or of other images.
+    """
+    data = config(images.name)
+    if "labels_file" not in data:
+        return images.labels[:, None]
+    path = images.root / data.labels_file
+    if not path.is_file():
+        raise missing(path, "no such file", data)
+    size = data.sizes[images.split]
+    try:
+        labels = json.loads(path.read_bytes())
+        numbers = [int(re.findall(r"ILSVRC2012_val_(\d{8})\.", file)[0]) for file in images.files]
+        right = [np.asarray(labels[number - 1], np.int64) for number in numbers]
+        complete = len(labels) == size and min(numbers) >= 1
+    except (ValueError, TypeError, IndexError, KeyError):
+        complete = False
+    if not complete:
+        wanted = f"a list for each image, ILSVRC2012_val_00000001.JPEG to {size:08}"
+        raise missing(path, f"not the labels of {images.split}: expected {wanted}", data)
+    found = np.full((len(right), max(map(len, right))), -1, np.int64)
+    for row, classes in zip(found, right, strict=True):
+        row[: len(classes)] = classes
+    return found
 
 
 def _read_places365(data: Config, root: Path, split: str) -> ImageSet:

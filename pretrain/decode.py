@@ -10,8 +10,8 @@ which no library is faster at than libjpeg-turbo (here by simplejpeg), so what c
 
 Evaluation wants every pixel as everybody else has it: `whole` is Pillow's decoder.
 
-A picture is readable if Pillow can read it, and if its file ends where it should. Corrupt entropy
-data with all the file there is readable, as for Pillow: grey or wrong blocks. EXIF orientations are
+A picture is readable if Pillow can read it, whichever decoder then does: a truncated file is not;
+one with damaged entropy data, but all there, is, with grey or wrong blocks. EXIF orientations are
 ignored, as timm and torchvision ignore them, so that published accuracies can be met.
 """
 
@@ -27,6 +27,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.nn import functional as F
 
 MAX_PIXELS: Final = 178_956_970  # Pillow's: above it takes a picture for a decompression bomb
+TOO_LARGE: Final = f"more than {MAX_PIXELS} pixels"
 
 # Pillow's other formats are not for photographs, and one of them would start Ghostscript.
 FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
@@ -67,8 +68,8 @@ def region(
     """A crop, resized to a square with antialiasing, as Pillow would crop and resize it.
 
     The pixels are Pillow's but for rounding, except where the crop is 4 or more times as large as
-    the output on both sides: there the inverse DCT does a part of the averaging, and differs from
-    Pillow by about 0.5 of 255 on photographs (benchmarks/loader.py measures it).
+    the output on both sides: there the inverse DCT does a part of the averaging, and the mean
+    difference is up to 1 of 255 in benchmarks/loader.py, and below 2 in the tests.
 
     Args:
         source: an encoded picture, or one in memory: uint8 [H, W, 3] in RGB.
@@ -140,12 +141,14 @@ def _opened(encoded: bytes) -> Image.Image:
 
 def _limit(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise Unreadable(f"{width} x {height} pixels, more than the {MAX_PIXELS} allowed")
+        raise Unreadable(TOO_LARGE)
 
 
 def _unreadable(error: Exception) -> Unreadable:
     if isinstance(error, UnidentifiedImageError):  # its message has an address in memory
         return Unreadable("no picture in a known format")
+    if isinstance(error, Image.DecompressionBombError):
+        return Unreadable(TOO_LARGE)
     lines = str(error).strip().splitlines()
     return Unreadable(lines[0] if lines else type(error).__name__)
 

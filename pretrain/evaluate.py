@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pretrain import augment, distributed
+from pretrain.errors import RunError
 from pretrain.loader import Batch
 
 
@@ -22,6 +24,26 @@ def top_k_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     """
     best = logits.topk(min(k, logits.shape[1]), dim=1).indices
     return (best == labels[:, None]).any(dim=1)
+
+
+def score(top: np.ndarray, answers: np.ndarray) -> tuple[float, float, int]:
+    """Top-1 and top-5 in percent of ranked classes, and the number of samples that count.
+
+    Args:
+        top: int [N, 5] of class indices, the best first; -1 for samples that could not be read.
+        answers: int [N, A] of each sample's right classes, padded with -1; one with none does not
+            count. Where several are right, top-5 is that any of the five is, as in timm.
+
+    Raises:
+        RunError: no sample counts.
+    """
+    counted = (top[:, 0] >= 0) & (answers[:, 0] >= 0)
+    samples = int(counted.sum())
+    if not samples:
+        raise RunError(f"none of the {len(top)} images can be read and has a label")
+    right = (top[counted, :, None] == answers[counted, None, :]).any(axis=2)
+    top1, top5 = int(right[:, 0].sum()), int(right.any(axis=1).sum())
+    return 100 * top1 / samples, 100 * top5 / samples, samples
 
 
 @torch.no_grad()

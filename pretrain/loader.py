@@ -7,6 +7,9 @@ the number of workers, and a resumed run goes on at its step without reading wha
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
+import os
 import signal
 from collections.abc import Iterator, Sequence
 
@@ -170,10 +173,24 @@ def evaluation(
 def leave_signals_to_parent(worker: int) -> None:
     """A cluster that wants its node back signals every process; only the training loop answers.
 
-    A worker ends when its parent says so, or is gone.
+    A worker ends when its parent says so, or is gone. That it is gone already only this worker can
+    know: whoever asks later takes the process that has adopted it for its parent.
     """
+    if (parent := multiprocessing.parent_process()) and parent.pid != os.getppid():
+        os._exit(1)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+
+
+def kill_workers() -> None:
+    """For a process that ends with an error while its workers are at work.
+
+    Python would send them SIGTERM, which they ignore, and then wait for them, for ever.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would take their end for an error
+    for child in multiprocessing.active_children():
+        if child.daemon:  # as torch's workers are
+            child.kill()
 
 
 def batches_of(source: DataLoader) -> Iterator[Batch]:
@@ -182,8 +199,12 @@ def batches_of(source: DataLoader) -> Iterator[Batch]:
     Raises:
         RunError: a worker was killed, or died.
     """
+    iterator = iter(source)
+    # what is registered last is called first: before torch and Python wait for the workers
+    atexit.unregister(kill_workers)
+    atexit.register(kill_workers)
     try:
-        yield from source
+        yield from iterator
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

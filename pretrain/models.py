@@ -91,8 +91,8 @@ def create(arch: str, classes: int, **kwargs: Any) -> TimmModel:
         raise unknown("architecture", arch, timm.list_models())
     try:
         return timm.create_model(arch, pretrained=False, num_classes=classes, **kwargs)
-    except TypeError as error:
-        raise InputError(f"{arch}: timm cannot build it with {kwargs} ({error})") from error
+    except (TypeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"{arch} cannot be built with {kwargs}: {error}") from error
 
 
 def for_training(arch: str, classes: int, resolution: int, drop_path: float) -> TimmModel:

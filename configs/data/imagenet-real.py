@@ -6,4 +6,4 @@ labels_of = "imagenet"  # its classes, in its order
 splits = dict(train=None)
 sizes = dict(_delete_=True, val=50_000)
 labels_file = "real.json"  # beside train and val: a list of class indices for each image, by number
-get_it = "ImageNet, and real.json of github.com/google-research/reassessed-imagenet in its folder"
+get_it = "ImageNet, and real.json of github.com/google-research/reassessed-imagenet beside it"

@@ -6,4 +6,4 @@ root = "imagenet-v2"
 splits = dict(train=None, test="imagenetv2-matched-frequency-format-val")
 sizes = {"imagenetv2-matched-frequency-format-val": 10_000}
 classes = 1000
-get_it = "github.com/modestyachts/ImageNetV2 (imagenetv2-matched-frequency.tar.gz); see docs/data.md"
+get_it = "github.com/modestyachts/ImageNetV2 (imagenetv2-matched-frequency); see docs/data.md"

@@ -13,7 +13,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from downstream import backbone
+from downstream import backbone, sources
 from downstream.__main__ import main, task_name
 from pretrain import models
 from pretrain.errors import InputError
@@ -40,12 +40,12 @@ def _equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) ->
 @pytest.mark.parametrize(("variant", "spec"), [(None, None), ("best", "random:resnet50")])
 def test_exactly_one_backbone_is_named(variant: str | None, spec: str | None):
     with pytest.raises(InputError, match="name one backbone"):
-        backbone.label(variant, spec)
+        sources.label(variant, spec)
 
 
 def test_a_misspelt_recipe_is_offered_the_nearest():
     with pytest.raises(InputError, match=r"unknown recipe 'smoth': did you mean smooth"):
-        backbone.label("smoth", None)
+        sources.label("smoth", None)
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,15 @@ def test_a_misspelt_recipe_is_offered_the_nearest():
     ],
 )
 def test_a_specification_becomes_a_file_name(spec: str, label: str):
-    assert backbone.label(None, spec) == label
+    assert sources.label(None, spec) == label
 
 
 @pytest.mark.parametrize("spec", ["resnet50d", "random:", ":resnet50d", "hub:resnet50d", ""])
 def test_other_kinds_of_specification_are_refused(spec: str, tmp_path: Path):
-    with pytest.raises(InputError, match="is none of random:NAME, timm:NAME or file:PATH"):
-        backbone.exchange_of(spec, tmp_path, "demo", 0)
+    with pytest.raises(
+        InputError, match="is none of random:NAME, timm:NAME, torchvision:NAME/WEIGHTS or file:"
+    ):
+        sources.exchange_of(spec, tmp_path, "demo", 0)
 
 
 @pytest.mark.parametrize("kind", ["random:{}", "timm:{}", "file:FILE,arch={}"])
@@ -71,24 +73,24 @@ def test_an_unknown_architecture_is_offered_the_nearest(kind: str, tmp_path: Pat
     save_file(_named(), tmp_path / "weights.safetensors")
     spec = kind.format("resnet50dd").replace("FILE", str(tmp_path / "weights.safetensors"))
     with pytest.raises(InputError, match=r"unknown architecture 'resnet50dd': .*\bresnet50d\b"):
-        backbone.exchange_of(spec, tmp_path, "demo", 0)
+        sources.exchange_of(spec, tmp_path, "demo", 0)
 
 
 def test_an_option_of_a_file_that_is_not_arch_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="'architecture=resnet50' is not of the form arch=NAME"):
-        backbone.exchange_of("file:a.pth,architecture=resnet50", tmp_path, "demo", 0)
+        sources.exchange_of("file:a.pth,architecture=resnet50", tmp_path, "demo", 0)
 
 
 def test_a_recipe_without_a_checkpoint_names_the_command(tmp_path: Path):
     with pytest.raises(InputError, match="make pretrain VARIANT=best PROTOCOL=mini SEED=3"):
-        backbone.of_recipe("best", tmp_path, "mini", 3)
+        sources.of_recipe("best", tmp_path, "mini", 3)
 
 
 def test_a_recipes_checkpoint_is_found(tmp_path: Path):
     path = tmp_path / "mini" / "pretrain" / "best" / "seed3" / "backbone.safetensors"
     path.parent.mkdir(parents=True)
     path.touch()
-    assert backbone.of_recipe("best", tmp_path, "mini", 3) == path
+    assert sources.of_recipe("best", tmp_path, "mini", 3) == path
 
 
 # ---- random:
@@ -96,7 +98,7 @@ def test_a_recipes_checkpoint_is_found(tmp_path: Path):
 
 def test_random_weights_follow_the_seed(tmp_path: Path, raw: Callable):
     paths = [
-        backbone.exchange_of(f"random:{ARCH}", tmp_path / str(i), "demo", seed)
+        sources.exchange_of(f"random:{ARCH}", tmp_path / str(i), "demo", seed)
         for i, seed in enumerate((7, 7, 8))
     ]
     first, again, other = (backbone.load(path) for path in paths)
@@ -109,7 +111,7 @@ def test_random_weights_follow_the_seed(tmp_path: Path, raw: Callable):
 
 
 def test_random_takes_the_protocols_stand_in(tmp_path: Path):
-    path = backbone.exchange_of("random:resnet50d", tmp_path, "demo", 0)
+    path = sources.exchange_of("random:resnet50d", tmp_path, "demo", 0)
     assert backbone.load(path).about.architecture == ARCH
 
 
@@ -144,7 +146,7 @@ WRITERS = {
 def test_forms_of_a_file(form: str, tmp_path: Path, raw: Callable):
     expected = _named()
     source = WRITERS[form](expected, tmp_path)
-    path = backbone.exchange_of(f"file:{source},arch={ARCH}", tmp_path / "out", "demo", 0)
+    path = sources.exchange_of(f"file:{source},arch={ARCH}", tmp_path / "out", "demo", 0)
     tensors, metadata = raw(path)
     assert _equal(tensors, expected)
     assert json.loads(metadata["classes"]) == 5
@@ -154,7 +156,7 @@ def test_forms_of_a_file(form: str, tmp_path: Path, raw: Callable):
 def test_a_file_without_a_classifier_is_complete(tmp_path: Path, raw: Callable):
     expected = {k: v for k, v in _named().items() if not k.startswith("fc.")}
     source = _write_plain(expected, tmp_path)
-    path = backbone.exchange_of(f"file:{source},arch={ARCH}", tmp_path / "out", "demo", 0)
+    path = sources.exchange_of(f"file:{source},arch={ARCH}", tmp_path / "out", "demo", 0)
     tensors, metadata = raw(path)
     assert json.loads(metadata["classes"]) == 1
     assert set(tensors) - set(expected) == {"fc.weight", "fc.bias"}
@@ -163,13 +165,13 @@ def test_a_file_without_a_classifier_is_complete(tmp_path: Path, raw: Callable):
 
 def test_an_exchange_file_knows_its_architecture(exchange: Callable, tmp_path: Path):
     source = exchange()
-    assert backbone.exchange_of(f"file:{source}", tmp_path / "out", "demo", 0) == source
+    assert sources.exchange_of(f"file:{source}", tmp_path / "out", "demo", 0) == source
 
 
 def test_a_foreign_file_without_arch_is_told_to_name_it(tmp_path: Path):
     source = _write_plain(_named(), tmp_path)
     with pytest.raises(InputError, match=r"say file:.*,arch=NAME"):
-        backbone.exchange_of(f"file:{source}", tmp_path / "out", "demo", 0)
+        sources.exchange_of(f"file:{source}", tmp_path / "out", "demo", 0)
 
 
 class _Anything:
@@ -181,26 +183,26 @@ def test_a_file_that_would_run_code_is_refused_with_the_reason(tmp_path: Path):
     with pytest.raises(
         InputError, match=r"not a readable checkpoint.*Unsupported global.*_Anything"
     ):
-        backbone.exchange_of(f"file:{tmp_path / 'a.pth'},arch={ARCH}", tmp_path, "demo", 0)
+        sources.exchange_of(f"file:{tmp_path / 'a.pth'},arch={ARCH}", tmp_path, "demo", 0)
 
 
 def test_missing_files_are_named(tmp_path: Path):
     for spec in ("file:none.safetensors", f"file:none.pth,arch={ARCH}"):
         with pytest.raises(InputError, match=r"none\.\w+: no such checkpoint"):
-            backbone.exchange_of(spec, tmp_path, "demo", 0)
+            sources.exchange_of(spec, tmp_path, "demo", 0)
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [torch.ones(2)], {"a": torch.ones(2), "b": 1}])
 def test_a_file_of_other_things_is_refused(content: Any, tmp_path: Path):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(InputError, match="expected a state dict of tensors"):
-        backbone.read_tensors(tmp_path / "a.pth")
+        sources.read_tensors(tmp_path / "a.pth")
 
 
 def test_names_that_are_no_strings_do_not_fit(tmp_path: Path):
     torch.save({0: torch.ones(2)}, tmp_path / "a.pth")
     with pytest.raises(InputError, match="0 is not in the model"):
-        backbone.exchange_of(f"file:{tmp_path / 'a.pth'},arch={ARCH}", tmp_path, "demo", 0)
+        sources.exchange_of(f"file:{tmp_path / 'a.pth'},arch={ARCH}", tmp_path, "demo", 0)
 
 
 @pytest.mark.parametrize("form", ["safetensors", "bare"])
@@ -210,7 +212,7 @@ def test_truncated_files_are_refused(form: str, part: float, tmp_path: Path):
     content = source.read_bytes()
     source.write_bytes(content[: int(part * len(content))])
     with pytest.raises(InputError, match="not a readable"):
-        backbone.read_tensors(source)
+        sources.read_tensors(source)
 
 
 def test_damaged_torch_files_are_refused_whatever_torch_raises(tmp_path: Path):
@@ -221,7 +223,7 @@ def test_damaged_torch_files_are_refused_whatever_torch_raises(tmp_path: Path):
     for length in range(0, len(content) - 40, 7):
         path.write_bytes(content[:length])
         with pytest.raises(InputError, match="not a readable"):
-            backbone.read_tensors(path)
+            sources.read_tensors(path)
 
 
 # ---- timm:
@@ -233,7 +235,7 @@ def test_without_a_network_the_message_says_so(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(InputError) as caught:
-        backbone.exchange_of("timm:resnet50.a1_in1k", tmp_path, "demo", 0)
+        sources.exchange_of("timm:resnet50.a1_in1k", tmp_path, "demo", 0)
     message = str(caught.value)
     assert "\n" not in message
     assert "(We couldn't connect to the hub)" in message
@@ -252,7 +254,7 @@ def test_timms_weights_bring_their_own_preprocessing(
 
     monkeypatch.setattr(timm, "create_model", without_download)
     name = "tf_mobilenetv3_small_minimal_100.in1k"
-    path = backbone.exchange_of(f"timm:{name}", tmp_path, "demo", 0)
+    path = sources.exchange_of(f"timm:{name}", tmp_path, "demo", 0)
     assert asked[0] == (name, True)
     about = backbone.load(path).about
     # timm's page for this model: inception's mean and deviation, 224 pixels, 87.5 %, bilinear
@@ -298,7 +300,7 @@ def test_another_architecture_is_refused(exchange: Callable):
     with pytest.raises(InputError, match=r"layer1\.1\.conv1\.weight is not in the model"):
         backbone.load(path)
     with pytest.raises(InputError, match=r"as resnet10_narrow: .* tensors: "):
-        backbone.exchange_of(f"file:{path},arch=resnet10_narrow", path.parent, "demo", 0)
+        sources.exchange_of(f"file:{path},arch=resnet10_narrow", path.parent, "demo", 0)
 
 
 def test_another_shape_is_refused(exchange: Callable):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import colorsys
 import math
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import InterpolationMode, v2
 
 from pretrain import augment
+from pretrain.recipe import Recipe
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -88,32 +92,31 @@ def test_a_crop_of_an_extreme_picture_is_inside_it(width: int, height: int) -> N
 
 def test_where_no_crop_fits_the_largest_central_one_is_taken() -> None:
     """Of 1000 x 10, no crop of 800 pixels or more has an aspect below 4 / 3: 13 x 10 is left."""
-    found = {tuple(box) for box in boxes(100, 1000, 10).tolist()}
-    assert found == {(493, 0, 506, 10)}
+    assert {tuple(box) for box in boxes(100, 1000, 10).tolist()} == {(493, 0, 506, 10)}
 
 
-def test_training_is_a_function_of_its_generator() -> None:
-    image = picture(60, 50)
+def test_training_is_a_function_of_its_generator(tiny_recipe: Recipe) -> None:
+    image = np.array(picture(60, 50))
     one, two, other = (
-        augment.for_training(image, np.random.default_rng(seed), 32, "bilinear")
-        for seed in (1, 1, 2)
+        augment.for_training(image, np.random.default_rng(seed), tiny_recipe) for seed in (1, 1, 2)
     )
 
     assert one.shape == (3, 32, 32)
     assert one.dtype == torch.uint8
+    assert one.is_contiguous()
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
 
 
-def test_training_flips_half_the_time() -> None:
+def test_training_flips_half_the_time(tiny_recipe: Recipe) -> None:
     ramp = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], (64, 64, 3))
-    image = Image.fromarray(np.ascontiguousarray(ramp))
+    settings = replace(tiny_recipe, train_resolution=8)
     rng = np.random.default_rng(0)
     n = 2000
 
     flipped = 0
     for _ in range(n):
-        row = augment.for_training(image, rng, 8, "bilinear")[0, 0].int()
+        row = augment.for_training(np.ascontiguousarray(ramp), rng, settings)[0, 0].int()
         assert row[0] != row[-1]
         flipped += int(row[0] > row[-1])
 
@@ -121,17 +124,39 @@ def test_training_flips_half_the_time() -> None:
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_training_resizes_the_crop(interpolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Pillow does the cut-out part, but for the rim, where the resampling sees beyond it."""
+def test_training_resizes_the_crop(
+    interpolation: str, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Pillow does the cut-out part, but for rounding."""
     image = picture(200, 160)
     box = (30, 20, 150, 120)
     monkeypatch.setattr(augment, "random_crop_box", lambda *_: box)
-    found = augment.for_training(image, np.random.default_rng(0), 40, interpolation).numpy()
-
+    settings = replace(tiny_recipe, train_resolution=40, interpolation=interpolation)
     method = getattr(Image.Resampling, interpolation.upper())
-    expected = np.asarray(image.crop(box).resize((40, 40), method)).transpose(2, 0, 1)
-    inside = (slice(None), slice(2, -2), slice(2, -2))
-    assert any(np.array_equal(found[inside], e[inside]) for e in (expected, expected[:, :, ::-1]))
+    resized = np.asarray(image.crop(box).resize((40, 40), method)).transpose(2, 0, 1).astype(int)
+    seen = set()
+    for seed in range(8):
+        found = augment.for_training(np.array(image), np.random.default_rng(seed), settings)
+        off = [np.abs(found.numpy() - e).max() for e in (resized, resized[:, :, ::-1])]
+        assert min(off) <= 1
+        seen.add(int(np.argmin(off)))
+    assert seen == {0, 1}, "as it is, and flipped"
+
+
+def test_randaugment_comes_after_crop_and_flip_from_the_same_generator(tiny_recipe: Recipe) -> None:
+    image = np.array(picture(60, 50))
+    settings = replace(tiny_recipe, randaugment="rand-m7-mstd0.5-inc1")
+    fill = tuple(round(255 * m) for m in settings.mean)
+    peer = rand_augment_transform(settings.randaugment, {"translate_const": 14, "img_mean": fill})
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        plain = augment.for_training(image, rng, tiny_recipe).permute(1, 2, 0).numpy()
+        number = int(rng.integers(2**32))
+        random.seed(number)
+        np.random.seed(number)  # noqa: NPY002
+        expected = np.asarray(peer(Image.fromarray(plain)))
+        found = augment.for_training(image, np.random.default_rng(seed), settings)
+        np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), expected)
 
 
 # --- evaluation

@@ -32,11 +32,16 @@ def test_no_smoothing_is_one_hot() -> None:
     assert torch.equal(label_smoothing(labels, 4, 0.0), F.one_hot(labels, 4).float())
 
 
+@pytest.mark.parametrize("eps", [0.05, 0.1, 0.3])
 @pytest.mark.parametrize("classes", [10, 1000])
-def test_optimal_gap_of_the_logits_is_the_papers(classes: int) -> None:
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_optimal_gap_of_the_logits_is_the_papers(classes: int, eps: float, by_hand: bool) -> None:
     """Section 5.2: the best logit of the true class is higher by log((K - 1)(1 - eps) / eps)."""
-    eps = 0.1
-    targets = label_smoothing(torch.tensor([4]), classes, eps).double()
+    if by_hand:
+        targets = torch.full((1, classes), eps / (classes - 1), dtype=torch.float64)
+        targets[0, 4] = 1 - eps
+    else:
+        targets = label_smoothing(torch.tensor([4]), classes, eps).double()
     logits = torch.zeros(1, classes, dtype=torch.float64, requires_grad=True)
     lbfgs = torch.optim.LBFGS(
         [logits],
@@ -57,7 +62,7 @@ def test_optimal_gap_of_the_logits_is_the_papers(classes: int) -> None:
     others = torch.cat([logits[0, :4], logits[0, 5:]]).detach()
     gap = (logits[0, 4].detach() - others).numpy()
     np.testing.assert_allclose(gap, math.log((classes - 1) * (1 - eps) / eps), rtol=1e-4)
-    if classes == 1000:
+    if (classes, eps) == (1000, 0.1):
         assert gap.mean() == pytest.approx(9.1, abs=0.01)
 
 

@@ -1,7 +1,13 @@
 """Which parameters decay, told by their names and shapes."""
 
+import re
+from functools import cache
+from pathlib import Path
+
 import pytest
 import torch
+from mmengine.config import Config
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from pretrain import models
@@ -20,22 +26,62 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("arch", LAYERS)
-def test_only_weights_of_convolutions_and_linear_layers_decay(arch: str) -> None:
-    model = models.create(arch, 10)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+ROOT = Path(__file__).resolve().parents[2]
+TABLE_3 = Config.fromfile(ROOT / "configs/architectures.py").strikes_back_table3
+ARCHITECTURES = sorted(
+    {*TABLE_3.values(), *LAYERS, "inception_v3", "resnet50d", "resnet50_v1", "resnet10c_narrow"}
+)
 
-    decayed, others = no_bias_decay(model, 1e-4)
+# How timm calls norms and biases, and the transformers' other parameters.
+NOT_A_WEIGHT = re.compile(
+    r"(^|\.)(bias|cls_token|pos_embed)$"
+    r"|(^|\.)(bn|norm|gn|ln)\d*\.weight$"
+    r"|(^|\.)(norm_pre|fc_norm|bn_[a-z_]+)\.weight$"
+)
+
+
+@cache
+def shapes_of(arch: str) -> nn.Module:
+    """A network without values."""
+    with torch.device("meta"):
+        return models.create(arch, 10)
+
+
+def names_of(groups: list[dict], model: nn.Module) -> list[list[str]]:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [[names[id(p)] for p in group["params"]] for group in groups]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_only_weights_of_convolutions_and_linear_layers_decay(arch: str) -> None:
+    model = shapes_of(arch)
+
+    decayed, others = groups = no_bias_decay(model, 1e-4)
 
     assert (decayed["weight_decay"], others["weight_decay"]) == (1e-4, 0.0)
-    inside = [names[id(p)] for p in decayed["params"]]
-    outside = [names[id(p)] for p in others["params"]]
-    assert sorted(inside + outside) == sorted(names.values()), "each parameter once"
-    # a convolution's weight has four dimensions and a linear layer's two; gamma has one
+    inside, outside = names_of(groups, model)
     shapes = {name: parameter.dim() for name, parameter in model.named_parameters()}
-    expected = {name for name, dim in shapes.items() if name.endswith(".weight") and dim in (2, 4)}
+    assert sorted(inside + outside) == sorted(shapes), "each parameter once"
+    # a convolution's weight has four dimensions (ECA's three), a linear layer's two, gamma one
+    expected = {n for n, dim in shapes.items() if n.endswith(".weight") and dim in (2, 3, 4)}
     assert set(inside) == expected
-    assert len(inside) == LAYERS[arch]
+    assert [name for name in inside if NOT_A_WEIGHT.search(name)] == []
+    if arch in LAYERS:
+        assert len(inside) == LAYERS[arch]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_decays_what_timm_decays(arch: str) -> None:
+    """timm tells by the number of dimensions, and asks a model what else not to decay."""
+    model = shapes_of(arch)
+    kept = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+
+    theirs = param_groups_weight_decay(model, 1e-4, no_weight_decay_list=kept)
+
+    assert [group["weight_decay"] for group in theirs] == [0.0, 1e-4]
+    outside, inside = names_of(theirs, model)
+    mine = names_of(no_bias_decay(model, 1e-4), model)
+    assert [sorted(names) for names in mine] == [sorted(inside), sorted(outside)]
 
 
 def test_names_of_a_resnet() -> None:
