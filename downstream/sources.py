@@ -43,7 +43,7 @@ def label(variant: str | None, backbone: str | None) -> str:
         if not any(variant == name or variant.startswith(f"{name}-") for name in known):
             raise recipe.unknown("recipe", variant, known)
         return variant
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", backbone or "")
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", backbone or "")
 
 
 def of_recipe(name: str, runs: Path, protocol: str, seed: int) -> Path:

@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Trains, writes the record, then the exchange file that names the record by its hash."""
     started = datetime.now(UTC)
+    if args.save_every < 1:
+        raise InputError(f"--save-every {args.save_every}: expected 1 or more steps")
     chosen = recipe.load(
         args.recipe,
         args.protocol,

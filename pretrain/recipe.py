@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from pretrain.errors import InputError, unknown
+from pretrain.randaugment import policy
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -22,7 +23,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-Moments = tuple[float, float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -57,8 +58,8 @@ class Recipe:
     interpolation: Literal["bilinear", "bicubic"]
     hsv_jitter: Share  # hue, saturation and value are scaled by U[1 - jitter, 1 + jitter]
     pca_noise: NotNegative  # standard deviation of the lighting coefficients
-    mean: Moments  # of RGB in [0, 1]
-    std: Moments
+    mean: tuple[Finite, Finite, Finite]  # of RGB in [0, 1]
+    std: tuple[Positive, Positive, Positive]
     optimiser: Literal["sgd", "lamb"] = "sgd"
     loss: Literal["ce", "bce"] = "ce"
     init: Literal["xavier", "timm"] = "xavier"
@@ -145,7 +146,10 @@ def checked(what: str, values: dict[str, Any]) -> Recipe:
             raise InputError(f"{what}: {unknown('key', key, known)}")
     typed: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     try:
-        return Recipe(**typed)
+        recipe = Recipe(**typed)
+        if recipe.randaugment is not None:
+            policy(recipe.randaugment, recipe.train_resolution, recipe.mean)
+        return recipe
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -176,7 +180,7 @@ def for_architecture(recipe: Recipe, arch: str) -> Recipe:
 def label(name: str, arch: str | None = None, options: list[str] | None = None) -> str:
     """The name of a recipe's folder and row; other settings than its own have another one."""
     words = [name, *([arch] if arch else []), *sorted(options or [])]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words))
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", "-".join(words))
 
 
 def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain") -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from pretrain import data, recipe, train
+from pretrain.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -125,3 +126,36 @@ def image_folder() -> Callable[[Path, int, int], None]:
             Image.fromarray(picture).save(path, "JPEG", quality=90)
 
     return write
+
+
+Run = Callable[..., int]
+
+# The demo protocol, smaller still: "smooth" takes an epoch of batches of 16 at 32 pixels.
+SMALLER = "\npretrain = dict(epochs=1 / 120, batch_size=1 / 64, lr=1 / 8, resolution=32 / 224)\n"
+
+
+@pytest.fixture
+def run(
+    configs: Path,
+    tmp_path: Path,
+    image_folder: Callable[[Path, int, int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Runs the command on a rendered set of 48 and 12 images; gives its exit status."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    small = "_base_ = '../imagenet.py'\nroot = 'demo/imagenet'\nget_it = 'make demo-data'\n"
+    (configs / "data/demo/imagenet.py").write_text(
+        small + "sizes = dict(train=48, val=12)\nclasses = 3\n"
+    )
+    with (configs / "protocol/demo.py").open("a") as protocol:
+        protocol.write(SMALLER)
+    image_folder(tmp_path / "data/demo/imagenet/train", 3, 16, seed=0)
+    image_folder(tmp_path / "data/demo/imagenet/val", 3, 4, seed=1)
+
+    def start(*words: str, options: Sequence[str] = (), workers: int = 0) -> int:
+        places = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+        changes = ["--cfg-options", *options] if options else []
+        return main([*words, *places, "--workers", str(workers), *changes])
+
+    return start

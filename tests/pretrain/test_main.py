@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,30 +23,8 @@ from pretrain.__main__ import main
 from results import record
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ["epochs=1", "batch_size=16", "train_resolution=32", "eval_resolution=32"]
 
 Run = Callable[..., int]
-
-
-@pytest.fixture
-def run(
-    configs: Path, tmp_path: Path, image_folder: Callable, monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Runs the command on a rendered set that is smaller still; gives its exit status."""
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    small = "_base_ = '../imagenet.py'\nroot = 'demo/imagenet'\nget_it = 'make demo-data'\n"
-    (configs / "data/demo/imagenet.py").write_text(
-        small + "sizes = dict(train=48, val=12)\nclasses = 3\n"
-    )
-    image_folder(tmp_path / "data/demo/imagenet/train", 3, 16, seed=0)
-    image_folder(tmp_path / "data/demo/imagenet/val", 3, 4, seed=1)
-
-    def start(*words: str, options: list[str] = SMALL) -> int:
-        places = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
-        return main([*words, *places, "--workers", "0", "--cfg-options", *options])
-
-    return start
 
 
 def seed_folder(tmp_path: Path, recipe: str, seed: str = "seed0", task: str = "pretrain") -> Path:
@@ -163,16 +142,19 @@ def test_a_run_that_died_while_writing_goes_on_without_training(
     assert found.metrics == metrics
 
 
-def test_a_changed_option_sets_the_old_run_aside_whole(run: Run, tmp_path: Path) -> None:
-    assert run("smooth") == 0
-    old = contents(seed_folder(tmp_path, "smooth"))
+def test_a_changed_recipe_sets_the_old_run_aside_whole(
+    run: Run, configs: Path, tmp_path: Path
+) -> None:
+    earlier = []
+    for lr in (None, 0.01, 0.02):
+        if lr is not None:
+            earlier.append(contents(seed_folder(tmp_path, "smooth")))
+            with (configs / "pretrain/smooth.py").open("a") as file:
+                file.write(f"lr = {8 * lr}\n")
+        assert run("smooth") == 0
 
-    assert run("smooth", options=[*SMALL, "lr=0.01"]) == 0
-    middle = contents(seed_folder(tmp_path, "smooth"))
-    assert run("smooth", options=[*SMALL, "lr=0.02"]) == 0
-
-    assert contents(seed_folder(tmp_path, "smooth", "seed0.1")) == old
-    assert contents(seed_folder(tmp_path, "smooth", "seed0.2")) == middle
+    assert contents(seed_folder(tmp_path, "smooth", "seed0.1")) == earlier[0]
+    assert contents(seed_folder(tmp_path, "smooth", "seed0.2")) == earlier[1]
     rates = [
         record.read(seed_folder(tmp_path, "smooth", seed) / "record.json").config["lr"]
         for seed in ("seed0", "seed0.1", "seed0.2")
@@ -182,6 +164,33 @@ def test_a_changed_option_sets_the_old_run_aside_whole(run: Run, tmp_path: Path)
     records, complaints = record.read_all(tmp_path / "runs", "demo")
     assert [r.config["lr"] for r in records] == [0.02], "what was set aside counts no more"
     assert complaints == []
+
+
+def test_options_and_architectures_have_folders_of_their_own(run: Run, tmp_path: Path) -> None:
+    """What was trained without them stays where it was."""
+    assert run("smooth") == 0
+    before = contents(seed_folder(tmp_path, "smooth"))
+
+    assert run("smooth", options=["zero_gamma=False", "lr=0.01"]) == 0
+    assert run("smooth", "--arch", "resnet18d_narrow") == 0
+
+    assert contents(seed_folder(tmp_path, "smooth")) == before
+    labels = ["smooth", "smooth-lr-0.01-zero_gamma-False", "smooth-resnet18d_narrow"]
+    assert sorted(p.name for p in (tmp_path / "runs/demo/pretrain").iterdir()) == labels
+    found = [record.read(seed_folder(tmp_path, label) / "record.json") for label in labels]
+    assert [r.recipe for r in found] == labels
+    assert [r.config["lr"] for r in found] == [0.05, 0.01, 0.05]
+    assert [r.config["zero_gamma"] for r in found] == [True, False, True]
+    architectures = ["resnet10d_narrow", "resnet10d_narrow", "resnet18d_narrow"]
+    assert [r.backbone.architecture for r in found] == architectures
+    for label, architecture in zip(labels, architectures, strict=True):
+        exchange = seed_folder(tmp_path, label) / "backbone.safetensors"
+        with safetensors.safe_open(exchange, framework="pt") as file:
+            about = file.metadata()
+            names = set(file.keys())
+        assert json.loads(about["architecture"]) == architecture
+        assert json.loads(about["recipe"]) == label
+        assert ("layer1.1.conv1.weight" in names) == (architecture == "resnet18d_narrow")
 
 
 def test_changed_data_make_another_run(run: Run, tmp_path: Path) -> None:
@@ -221,38 +230,52 @@ def test_seeds_lie_side_by_side(run: Run, tmp_path: Path) -> None:
     assert found[0].backbone.sha256 != found[1].backbone.sha256
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_an_interrupted_command_resumes(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
 ) -> None:
-    longer = ["epochs=2", *SMALL[1:]]
-    whole = train.evaluate
-    calls = []
+    """Stopped within its second epoch, saved there, and gone on from there."""
+    whole = train.Trainer.train_step
 
-    def die_at_the_second(trainer: train.Trainer) -> tuple:
-        calls.append(trainer.step)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return whole(trainer)
+    def be_stopped(trainer: train.Trainer, batches: Sequence) -> torch.Tensor:
+        if trainer.step == 3:
+            os.kill(os.getpid(), number)
+        return whole(trainer, batches)
 
-    monkeypatch.setattr(train, "evaluate", die_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        run("smooth", options=longer)
-    assert not (seed_folder(tmp_path, "smooth") / "record.json").exists()
-    monkeypatch.setattr(train, "evaluate", whole)
-    capsys.readouterr()
+    monkeypatch.setattr(train.Trainer, "train_step", be_stopped)
+    assert run("smooth", options=["epochs=2"]) == 75
+    line = last_line(capsys)
+    label = "smooth-epochs-2"
+    assert line == (
+        f"trickbench: pretrain/{label}: stopped by {number.name} after step 4 of 6, which is "
+        f"saved: the same command goes on from there\n"
+    )
+    assert not (seed_folder(tmp_path, label) / "record.json").exists()
+    monkeypatch.setattr(train.Trainer, "train_step", whole)
 
-    assert run("smooth", options=longer) == 0
+    assert run("smooth", options=["epochs=2"]) == 0
 
     out = capsys.readouterr().out
     assert "resume run" in out
     assert "epoch 1 of" not in out
     assert "epoch 2 of 2" in out
-    resumed = sha256_of_weights(seed_folder(tmp_path, "smooth") / "backbone.safetensors")
-    assert run("smooth", "--seed", "1", options=longer) == 0
+    resumed = sha256_of_weights(seed_folder(tmp_path, label) / "backbone.safetensors")
     (tmp_path / "runs").rename(tmp_path / "earlier")
-    assert run("smooth", options=longer) == 0
-    straight = sha256_of_weights(seed_folder(tmp_path, "smooth") / "backbone.safetensors")
+    assert run("smooth", options=["epochs=2"]) == 0
+    straight = sha256_of_weights(seed_folder(tmp_path, label) / "backbone.safetensors")
     assert resumed == straight
+
+
+def test_states_are_saved_as_often_as_asked(run: Run, tmp_path: Path) -> None:
+    """Of 3 steps an epoch: after the 2nd, and at the end of the epoch; the newest two stay."""
+    assert run("smooth", "--save-every", "2") == 0
+
+    states = sorted(p.name for p in seed_folder(tmp_path, "smooth").glob("state-*"))
+    assert states == ["state-000000002.pt", "state-000000003.pt"]
 
 
 # --- teachers
@@ -310,15 +333,16 @@ def test_a_student_records_its_teachers_weights(
         (["bset"], [], "unknown recipe 'bset': did you mean best"),
         (["smooth", "--protocol", "dmeo"], [], "unknown protocol 'dmeo': did you mean demo?"),
         (["smooth", "--dataset", "imagnet"], [], "'imagnet': did you mean imagenet"),
-        (["smooth"], ["epoch=1"], "unknown option 'epoch': did you mean epochs"),
+        (["smooth"], ["epoch=1"], "option: unknown key 'epoch': did you mean epochs"),
         (["smooth"], ["epochs"], "option 'epochs' is not of the form key=value"),
-        (["smooth"], ["epochs=many"], "option epochs: 'many', expected a number"),
+        (["smooth"], ["epochs=many"], "option: epochs: 'many': Input should be a valid number"),
         (["smooth"], ["arch=resnet5o"], "unknown architecture 'resnet5o': did you mean resnet5"),
         (["smooth"], ["batch_size=64"], "48 training samples do not fill one batch of 64"),
-        (["smooth"], ["batch_size=0"], "48 training samples do not fill one batch of 0"),
+        (["smooth"], ["batch_size=0"], "batch_size: 0: Input should be greater than or equal to 1"),
         (["smooth", "--limit", "10"], [], "10 training samples do not fill one batch of 16"),
-        (["smooth", "--limit", "-3"], [], "a limit of -3 samples: expected 1 or more"),
-        (["smooth"], ["accumulation=0"], "does not divide over 1 processes x 0 micro-batches"),
+        (["smooth", "--limit", "-3"], [], "limit: -3: Input should be greater than or equal to 1"),
+        (["smooth"], ["accumulation=0"], "accumulation: 0: Input should be greater than or equal"),
+        (["smooth", "--save-every", "0"], [], "--save-every 0: expected 1 or more steps"),
         (["smooth"], ["accumulation=3"], "does not divide over 1 processes x 3 micro-batches"),
         (["smooth", "--dataset", "places365"], [], "places365_standard: no such folder"),
     ],
@@ -326,7 +350,7 @@ def test_a_student_records_its_teachers_weights(
 def test_bad_input_is_one_line_and_2(
     run: Run, words: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(*words, options=[*SMALL, *options]) == 2
+    assert run(*words, options=options) == 2
     assert message in last_line(capsys)
 
 
@@ -340,17 +364,6 @@ def test_missing_data_are_one_line_with_the_path_and_the_way_to_get_them(
     line = last_line(capsys)
     assert f"{tmp_path / 'data/demo/imagenet'}: no such folder" in line
     assert line.endswith("To get it: make demo-data\n")
-
-
-def test_an_unreadable_picture_is_one_line_with_its_path(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    picture = tmp_path / "data/demo/imagenet/val/class2/1.JPEG"
-    picture.write_bytes(b"no picture")
-
-    assert run("smooth") == 2
-
-    assert f"{picture}: not a readable image" in last_line(capsys)
 
 
 def environment() -> dict[str, str]:
@@ -400,7 +413,8 @@ def linked_demo_set(tmp_path: Path, image_folder: Callable) -> Path:
 def test_two_processes_train_one_network(linked_demo_set: Path, tmp_path: Path) -> None:
     """And the accuracy on record is that of the weights in the file, not of either process's."""
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    options = ["limit=96", "epochs=1", "warmup_epochs=0", *SMALL[1:], "accumulation=2"]
+    sizes = ["batch_size=16", "train_resolution=32", "eval_resolution=32"]
+    options = ["limit=96", "epochs=1", "warmup_epochs=0", *sizes, "accumulation=2"]
     places = ["--data", str(linked_demo_set), "--runs", str(tmp_path / "runs")]
     words = ["-m", "pretrain", "smooth", "--protocol", "demo", *places, "--workers", "0"]
 
@@ -415,7 +429,8 @@ def test_two_processes_train_one_network(linked_demo_set: Path, tmp_path: Path) 
 
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("step 6 of 6") == 1, "only the first process reports"
-    out = seed_folder(tmp_path, "smooth")
+    label = "-".join(["smooth", *(option.replace("=", "-") for option in sorted(options))])
+    out = seed_folder(tmp_path, label)
     found = record.read(out / "record.json")
     assert found.cost.devices == 2
     assert found.metrics["top1"].samples == found.dataset.sizes["val"]

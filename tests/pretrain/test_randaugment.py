@@ -71,7 +71,10 @@ def test_is_what_timm_builds_for_training_at_these_pixels(config: str, side: int
     assert found.num_layers == peer.num_layers == 2
     assert len(found.ops) == len(peer.ops) == 15
     for mine, theirs in zip(found.ops, peer.ops, strict=True):
-        assert vars(mine) == vars(theirs)
+        own, peers = vars(mine) | {"level_fn": None}, vars(theirs) | {"level_fn": None}
+        assert own == peers
+        if not mine.name.startswith("Posterize"):  # which keep a bit: see below
+            assert mine.level_fn is theirs.level_fn
         assert (mine.prob, mine.magnitude_std) == (0.5, 0.5)
         assert mine.magnitude == int(config[6])
 
