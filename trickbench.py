@@ -15,6 +15,9 @@ COMMANDS = {
     "probe": ("downstream.__main__", "linear probe or full fine-tuning of a backbone"),
     "data": ("downstream.__main__", "unpack, build and check a protocol's data"),
     "tables": ("results.__main__", "print and write the tables of all records"),
+    "table": ("results.__main__", "one table, as Markdown, CSV, LaTeX or HTML"),
+    "compare": ("results.__main__", "any backbones by any tasks, the best first"),
+    "runs": ("results.__main__", "list, show, compare, export and verify records"),
     "render": ("demo.__main__", "render the demo protocol's data"),
 }
 

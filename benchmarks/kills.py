@@ -38,8 +38,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -321,7 +319,12 @@ class Attempt:
             time.sleep(0.005)
 
 
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
 def context() -> Any:
+    """What starts processes; the one that they are forked from is started with the first."""
+    os.environ |= ENVIRONMENT
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["benchmarks.kills", *{"pytest"}.intersection(sys.modules)])
     return found
@@ -345,6 +348,7 @@ def start(folder: Path, setting: Setting, fatal_write: int = 0, phase: str = "")
                 [sys.executable, *words, __file__, "--drive", str(folder / "orders.json")],
                 stdout=output,
                 stderr=output,
+                env=os.environ | ENVIRONMENT,
                 start_new_session=True,
             )
         return attempt
@@ -438,7 +442,7 @@ def torment(
     Raises:
         Wrong: with the words that tell what went wrong.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "images").exists():
         render(folder / "images")
     (folder / "reference").mkdir()

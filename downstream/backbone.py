@@ -7,11 +7,13 @@ needs. So no task can train from weights that were loaded in part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
@@ -43,8 +45,20 @@ def load(path: Path | str, **kwargs: Any) -> Loaded:
         InputError: not an exchange file, or its tensors are not the architecture's; all that do
             not fit are named. Or the architecture cannot be had with these arguments.
     """
-    tensors, about = checkpoint.load_exchange(Path(path))
-    model = models.create(about.architecture, about.classes, **kwargs)
+    return _filled(path, *checkpoint.load_exchange(Path(path)), **kwargs)
+
+
+def _filled(path: Path | str, tensors: dict[str, Tensor], about: Exchange, **kwargs: Any) -> Loaded:
+    try:
+        model = models.create(about.architecture, about.classes, **kwargs)
+    except InputError as error:
+        if "output_stride" not in kwargs:
+            raise
+        raise InputError(
+            f"{about.architecture} cannot be dilated, as the FCN needs it ({error}). ResNet, "
+            f"ResNeXt, RegNet, EfficientNet, MobileNet v1 and v2 and ConvNeXt can; this one goes "
+            f"into make probe, and with features of strides 4 to 32 into make detect DETECTOR=fpn"
+        ) from error
     try:
         models.load_strictly(model, tensors)
     except InputError as error:
@@ -78,6 +92,35 @@ def levels(model: TimmModel) -> list[dict[str, Any]]:
     return [dict(level) for level in info]
 
 
+def dense(path: Path | str, output_stride: int = 32) -> Loaded:
+    """The model of an exchange file for pictures of any size, its last four levels a pyramid.
+
+    Args:
+        output_stride: 8 or 16 dilate the last stages; 32 leaves them.
+
+    Raises:
+        InputError: as `load` does; or the architecture has other levels, or is for one size.
+    """
+    tensors, about = checkpoint.load_exchange(Path(path))
+    options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+    # Swin's windows go over any size, if one asks
+    fixed = getattr(timm.get_pretrained_cfg(about.architecture), "fixed_input_size", False)
+    if fixed and "swin" in about.architecture:
+        options["strict_img_size"], fixed = False, False
+    loaded = _filled(path, tensors, about, **options)
+    strides = [level["reduction"] for level in levels(loaded.model)]
+    wanted = [min(stride, output_stride) for stride in (4, 8, 16, 32)]
+    if fixed or strides[-4:] != wanted:
+        why = "takes pictures of one size" if fixed else f"has features of strides {strides}"
+        raise InputError(
+            f"{about.architecture} {why}; detectors and segmenters need strides {wanted} of "
+            f"pictures of any size. ResNets, RegNets, EfficientNets, ConvNeXts and Swins have "
+            f"these; make probe takes this one"
+        )
+    identity_in_dilated_shortcuts(loaded.model)
+    return loaded
+
+
 def shares_statistics() -> bool:
     """Whether trained BN takes its statistics over all devices; torch can do so on GPUs only."""
     return torch.cuda.is_available() and distributed.announced_world() > 1
@@ -107,15 +150,15 @@ class TimmFeatures(BaseModule):
         freeze_norm: bool = False,
     ) -> None:
         super().__init__()
-        stride = {} if output_stride == 32 else {"output_stride": output_stride}
-        loaded = load(checkpoint, **stride)
-        identity_in_dilated_shortcuts(loaded.model)
+        loaded = dense(checkpoint, output_stride)
         info = levels(loaded.model)
         self.indices = [len(info) + level for level in out_levels]
+        self.output_stride = output_stride
         self.freeze_norm = freeze_norm
         loaded.model.prune_intermediate_layers(self.indices, prune_norm=True, prune_head=True)
         self.net: TimmModel = loaded.model
-        frozen = _parameters_up_to(self.net, frozen_stride) if frozen_stride else set()
+        deepest = self.indices[-1]
+        frozen = _parameters_up_to(self.net, frozen_stride, deepest) if frozen_stride else set()
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(name not in frozen)
         if freeze_norm:
@@ -153,13 +196,13 @@ class TimmLastStage(BaseModule):
     Forward: regions [R, C, 14, 14] to [R, C', 7, 7].
 
     Raises:
-        InputError: the architecture has no `layer4`.
+        InputError: the architecture's last stages are not `layer3` and `layer4`.
     """
 
     def __init__(self, checkpoint: str, freeze_norm: bool = False) -> None:
         super().__init__()
         loaded = load(checkpoint)
-        if not hasattr(loaded.model, "layer4"):
+        if [level["module"] for level in levels(loaded.model)][-2:] != ["layer3", "layer4"]:
             raise InputError(
                 f"{loaded.about.architecture} has no layer4 to split off for the C4 detector: use "
                 f"DETECTOR=fpn"
@@ -200,24 +243,46 @@ def _norms_to_eval(module: nn.Module) -> None:
         norm.eval()
 
 
-def _parameters_up_to(model: TimmModel, stride: int) -> set[str]:
+def _parameters_up_to(model: TimmModel, stride: int, deepest: int) -> set[str]:
     """Names of the parameters that the features of a stride are computed from.
 
-    timm registers a model's modules in the order in which they run.
+    What a level is computed from is what its gradient reaches, however a model is put together.
+
+    Args:
+        deepest: index of the deepest level that the model still has.
 
     Raises:
-        InputError: no level has this stride.
+        InputError: no level has this stride, or the deepest is not computed from that level, so
+            that freezing it would leave next to nothing to train.
     """
-    modules = {level["reduction"]: level["module"] for level in reversed(levels(model))}
-    if stride not in modules:
+    strides = [level["reduction"] for level in levels(model)]
+    if stride not in strides:
         raise InputError(
             f"{type(model).__name__} has no features of stride {stride} to freeze up to; its "
-            f"strides are {', '.join(map(str, sorted(modules)))} (model.backbone.frozen_stride)"
+            f"strides are {', '.join(map(str, sorted(set(strides))))} "
+            f"(model.backbone.frozen_stride)"
         )
-    module = modules[stride]
-    names = [name for name, _ in model.named_parameters()]
-    last = max(i for i, name in enumerate(names) if name.startswith(f"{module}."))
-    return set(names[: last + 1])
+    features = model.eval().forward_intermediates(
+        torch.zeros(1, 3, 128, 128),
+        indices=[strides.index(stride), deepest],
+        norm=False,
+        intermediates_only=True,
+    )
+    names, parameters = zip(*model.named_parameters(), strict=True)
+
+    def reached(feature: Tensor) -> set[str]:
+        gradients = torch.autograd.grad(
+            feature.sum(), parameters, retain_graph=True, allow_unused=True
+        )
+        return {name for name, found in zip(names, gradients, strict=True) if found is not None}
+
+    frozen = reached(features[0])
+    if not frozen <= reached(features[-1]):
+        raise InputError(
+            f"the features of {type(model).__name__} do not build on those of stride {stride}: "
+            f"freeze none, by OPTIONS=model.backbone.frozen_stride=0"
+        )
+    return frozen
 
 
 def weights_in(model: nn.Module) -> dict[str, Tensor]:
@@ -229,6 +294,73 @@ def weights_in(model: nn.Module) -> dict[str, Tensor]:
         elif isinstance(module, TimmLastStage):
             found |= module.state_dict()
     return found
+
+
+def sha256_in(model: nn.Module) -> str:
+    """SHA-256 over the backbone's tensors as they stand in a detector or segmenter.
+
+    That of the exchange file's tensors of the same names, as long as none has changed.
+    """
+    return checkpoint.weights_sha256(weights_in(model))
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients or random numbers; afterwards all is as it was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def agreement(model: nn.Module, path: Path, tolerance: float = 1e-3) -> float:
+    """The largest difference between a backbone's features in its task and those of its file.
+
+    One seeded picture goes through the parts in a detector or segmenter, and through the whole timm
+    model of the exchange file, both in evaluation mode on the same device. The parts of a C4
+    detector are put together: layer 4 is given what layer 3 made of the whole picture. Levels
+    behind a dilation are compared with timm's dilated model with the same identity shortcuts, those
+    before it with the undilated one too.
+
+    Args:
+        model: holds one `TimmFeatures`, and for C4 a `TimmLastStage`. It is left as it was.
+        tolerance: of the difference, as a fraction of a level's largest value.
+
+    Raises:
+        InputError: a level differs by more, is of another size, or not finite.
+    """
+    (features,) = (m for m in model.modules() if isinstance(m, TimmFeatures))
+    last = [m for m in model.modules() if isinstance(m, TimmLastStage)]
+    device = next(features.parameters()).device
+    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)).to(device)
+    largest = 0.0
+    with _evaluating(model):
+        found = dict(zip(features.indices, features(image), strict=True))
+        for stage in last:
+            found[max(found) + 1] = stage(found[max(found)])
+        for output_stride in sorted({features.output_stride, 32}):
+            whole = dense(path, output_stride).model.to(device).eval()
+            wanted = whole.forward_intermediates(image, norm=False, intermediates_only=True)
+            for index, feature in found.items():
+                stride = levels(whole)[index]["reduction"]
+                if stride > features.output_stride:
+                    continue  # dilated in the task
+                largest = max(largest, _difference(feature, wanted[index], path, stride, tolerance))
+    return largest
+
+
+def _difference(found: Tensor, wanted: Tensor, path: Path, stride: int, tolerance: float) -> float:
+    what = f"{path}: the features of stride {stride} in the model"
+    if found.shape != wanted.shape:
+        raise InputError(f"{what} are {list(found.shape)}, and its own {list(wanted.shape)}")
+    difference = (found - wanted).abs().max().item()
+    if not difference <= tolerance * wanted.abs().max().item():
+        raise InputError(f"{what} differ from its own by up to {difference:.3g}")
+    return difference
 
 
 def unused_by_features(about: Exchange) -> list[str]:

@@ -30,8 +30,9 @@ def run(
 
     found = data.config(dataset)
     cfg = build_config(task, detector, found, data_root)
-    engine.override(cfg, options)
-    sizes = engine.limit_training(cfg, dict(found.sizes), "train")
+    engine.override(cfg, options, (*engine.RUNNER_KEYS, "limit"))
+    parts = voc.part_sizes(found, data_root, "train")
+    sizes = engine.limit_training(cfg, dict(found.sizes), "train", parts)
     files = voc.fingerprint_parts(found, data_root)
     root = data_root / found.root
     described = record.Dataset(
@@ -50,9 +51,13 @@ def run(
                 unit="%",
                 split=split,
                 samples=pictures,
-                detail=f"{how} AP at IoU 0.5, mean over classes, last epoch",
+                detail=f"{how}, mean over classes, last epoch",
             )
-            for name, how in (("map", "VOC07 11-point"), ("map_all_point", "all-point"))
+            for name, how in (
+                ("map", "VOC07 11-point AP at IoU 0.5"),
+                ("map_all_point", "all-point AP at IoU 0.5"),
+                ("ap_coco", "COCO's AP at IoU 0.50:0.95, difficult objects as crowds"),
+            )
         }
 
     engine.run(task, cfg, described, workers, metrics)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import math
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from downstream import backbone
 from downstream.backbone import Loaded
-from pretrain import command, distributed, recipe
+from downstream.meter import Meter
+from downstream.resume import Keeper
+from pretrain import command, distributed, interruption, recipe
 from pretrain.errors import InputError, unknown
 from results import record
 
@@ -28,6 +28,8 @@ RUNNER_KEYS = (
     *("model", "train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"),
     *("test_dataloader", "test_cfg", "test_evaluator"),
 )
+OWN_KEYS = ("limit", "multi_scale")  # of a task's config, for us
+KEPT = {"detect": "detections.npz", "segment": "confusion.npz"}  # what was found, by picture
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def read_config(folder: str, name: str, data: Config, size: Config, world: int) 
         size: the protocol's section for the stage: `scale` or `base_size` and `crop_size` in
             pixels, `epochs`, `batch_size` over all devices, `lr` as a factor, `warmup` in steps,
             a detector's `regions` (trained on, per picture), `region_size` (cells of a region, by
-            RoIAlign) and `proposals` (per picture, before and after NMS).
+            RoIAlign) and `proposals` (per picture, before and after NMS); a segmenter's
+            `multi_scale` (factors of a second test).
         world: devices, over which the batch is divided. Where it is smaller than they are many,
             each takes one picture, and the learning rate grows in proportion.
     """
@@ -93,6 +96,8 @@ def read_config(folder: str, name: str, data: Config, size: Config, world: int) 
     cfg.train_dataloader.batch_size = per_device
     cfg.optim_wrapper.optimizer.lr *= size.get("lr", 1) * per_device * world / total
     cfg.total_batch_size = per_device * world
+    if "multi_scale" in size:
+        cfg.multi_scale = tuple(size.multi_scale)
     if "regions" in size:
         cfg.model.train_cfg.rcnn.sampler.num = size.regions
     if "region_size" in size:
@@ -124,16 +129,17 @@ def fill_backbone(cfg: Config, exchange: Path, loaded: Loaded) -> None:
     cfg.model.data_preprocessor.bgr_to_rgb = True
 
 
-def override(cfg: Config, options: Sequence[str]) -> None:
-    """Sets single values by their dotted names; a name that is not there is refused."""
+def override(cfg: Config, options: Sequence[str], top: Sequence[str] | None = None) -> None:
+    """Sets single values by their dotted names; a name that is not there is refused.
+
+    Args:
+        top: the keys that may be set or entered at the top of the config; without it, all.
+    """
     values = recipe.parse_options(list(options))
     for key in values:
-        # what comes in from the top of a task's file is copied into its parts when they are built
-        if isinstance(cfg.get("model"), dict) and key.partition(".")[0] not in (
-            *RUNNER_KEYS,
-            "limit",
-        ):
-            raise unknown("option", key.partition(".")[0], [*RUNNER_KEYS, "limit"])
+        first = key.partition(".")[0]
+        if top is not None and first not in top:
+            raise unknown("option", first, top)
         place: Any = cfg._cfg_dict
         for part in key.split("."):
             inside = {str(i): v for i, v in enumerate(place)} if isinstance(place, list) else place
@@ -147,30 +153,47 @@ def override(cfg: Config, options: Sequence[str]) -> None:
     cfg.merge_from_dict(values)
 
 
-def limit_training(cfg: Config, sizes: dict[str, int], split: str) -> dict[str, int]:
-    """Cuts the training set down to `cfg.limit` pictures, the first of each part, if that is set.
+def limit_training(
+    cfg: Config, sizes: dict[str, int], split: str, parts: Sequence[int] | None = None
+) -> dict[str, int]:
+    """Cuts the training set down to `cfg.limit` pictures, if that is set.
 
     Args:
         sizes: pictures of each split; `split` is the training one.
+        parts: pictures of each of its parts, if it has several. Each gives its first ones, as many
+            as are its share.
 
     Returns:
         The sizes as they are then.
+
+    Raises:
+        InputError: the limit is no positive number.
     """
     if cfg.limit is None or cfg.limit >= sizes[split]:
         return sizes
+    if cfg.limit < 1:
+        raise InputError(f"limit={cfg.limit}: expected at least 1 training picture")
     dataset = cfg.train_dataloader.dataset
-    parts = dataset.get("datasets", [dataset])
-    for part in parts:
-        part.indices = max(1, cfg.limit // len(parts))
-    return sizes | {split: sum(part.indices for part in parts)}
+    if parts is None:
+        dataset.indices = cfg.limit
+    else:
+        ends = [round(cfg.limit * end / sum(parts)) for end in accumulate(parts, initial=0)]
+        for part, (begin, end) in zip(dataset.datasets, pairwise(ends), strict=True):
+            part.indices = end - begin
+        dataset.datasets = [part for part in dataset.datasets if part.indices]
+    return sizes | {split: cfg.limit}
 
 
 def runner_config(cfg: Config, task: Task, workers: int) -> Config:
     """The Runner's own config: the task's parts, and hooks, logs and seed that are ours."""
-    parts = {key: cfg[key] for key in RUNNER_KEYS}
+    parts = copy.deepcopy({key: cfg[key] for key in RUNNER_KEYS})
     for loader in ("train_dataloader", "test_dataloader"):
         parts[loader].num_workers = workers
         parts[loader].persistent_workers = workers > 0
+        parts[loader].worker_init_fn = dict(type="leave_signals_to_parent")
+    training = parts["train_dataloader"]
+    training.dataset = dict(type="Placed", seed=task.seed, dataset=training.dataset)
+    parts["test_evaluator"].keep = str(task.out / KEPT[task.stage])
     return Config(
         parts
         | dict(
@@ -180,16 +203,11 @@ def runner_config(cfg: Config, task: Task, workers: int) -> Config:
             launcher="pytorch" if "RANK" in os.environ else "none",
             model_wrapper_cfg=_wrapper() if "RANK" in os.environ else None,
             randomness=dict(seed=task.seed),
-            resume=(task.out / "work" / "last_checkpoint").is_file(),
             log_level="ERROR",
             default_hooks=dict(
                 logger=dict(type="LoggerHook", interval=20),
-                checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=1),
+                checkpoint=None,  # the Keeper's states take its place
             ),
-            custom_hooks=[
-                dict(type="WeightsInPlace", exchange=str(task.exchange)),
-                dict(type="Meter"),
-            ],
             env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0)),
             visualizer=dict(
                 type="mmengine.Visualizer",
@@ -203,70 +221,6 @@ def _wrapper() -> dict[str, Any]:
     """DistributedDataParallel on this process's device; mmengine's default would want a GPU."""
     devices = [int(os.environ["LOCAL_RANK"])] if torch.cuda.is_available() else None
     return dict(type="MMDistributedDataParallel", device_ids=devices, broadcast_buffers=False)
-
-
-@HOOKS.register_module()
-class WeightsInPlace(Hook):
-    """Stops a run before its first step if the model does not hold the checkpoint's weights."""
-
-    def __init__(self, exchange: str) -> None:
-        self.exchange = Path(exchange)
-
-    def before_train(self, runner: Runner) -> None:
-        if runner.iter == 0:
-            model = runner.model.module if hasattr(runner.model, "module") else runner.model
-            count, unused = backbone.account(model, self.exchange)
-            if distributed.rank() == 0:
-                print(
-                    f"{count} tensors of {self.exchange} in place, {len(unused)} unused", flush=True
-                )
-
-
-@HOOKS.register_module()
-class Meter(Hook):
-    """Counts training samples and seconds, over resumptions too, and prints a line an epoch.
-
-    After training it gives all processes the first one's running statistics: each has seen batches
-    of its own, and the test is of one model.
-    """
-
-    def after_train(self, runner: Runner) -> None:
-        distributed.copy_from_first(runner.model.buffers())
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        self.began, self.samples = time.perf_counter(), 0
-        self.losses: list[torch.Tensor] = []
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
-        assert data_batch is not None
-        assert outputs is not None
-        self.samples += len(data_batch["inputs"]) * distributed.world()
-        self.losses.append(outputs["loss"].detach())
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        loss = torch.stack(self.losses).mean().item()  # also waits for the device
-        seconds = time.perf_counter() - self.began
-        hub = runner.message_hub
-        for name, value in (("train_seconds", seconds), ("train_samples", self.samples)):
-            hub.update_info(name, value + (hub.get_info(name) or 0))
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss} in epoch {runner.epoch + 1}: lower "
-                f"optim_wrapper.optimizer.lr; the checkpoint of the epoch before is kept"
-            )
-        if distributed.rank() == 0:
-            print(
-                f"{'/'.join(Path(runner.work_dir).parts[-4:-2])}: "
-                f"epoch {runner.epoch + 1} of {runner.max_epochs}, loss {loss:.3f}, "
-                f"{self.samples / seconds:.1f} images/s",
-                flush=True,
-            )
 
 
 def fingerprint(files: Sequence[Path], root: Path) -> str:
@@ -285,29 +239,34 @@ def run(
     dataset: record.Dataset,
     workers: int,
     metrics: Callable[[dict[str, float], int], dict[str, record.Metric]],
+    test: Callable[[Runner], dict[str, float]] = Runner.test,
 ) -> None:
     """Trains, tests the last epoch, and writes the record; a finished run is left as it is.
 
     Args:
         metrics: turns what the evaluator found, and the number of test pictures, into the record's.
+        test: finds that with the trained model.
+
+    Raises:
+        InputError: the weights are not in place, or the loss is not finite.
+        Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
     """
-    started, began = datetime.now(UTC), time.perf_counter()
+    started = datetime.now(UTC)
     loaded = backbone.load(task.exchange)
-    settings = without_paths(plain({key: cfg[key] for key in (*RUNNER_KEYS, "limit")}))
+    settings = without_paths(plain({k: cfg[k] for k in (*RUNNER_KEYS, *OWN_KEYS) if k in cfg}))
     key = [task.name, task.protocol, task.seed, settings, loaded.sha256]
-    with distributed.process_group() as device:
+    meter = Meter("/".join(task.out.parts[-3:-1]), task.exchange)
+    with interruption.listening() as request, distributed.process_group() as device:
         if not command.unfinished(task.out, recipe.digest([*key, dataset.fingerprint])):
             return
         runner = Runner.from_cfg(runner_config(cfg, task, workers))
+        runner.register_hook(Keeper(task.out, task.seed, request, device, meter))
+        runner.register_hook(meter)
         runner.train()
-        found = metrics(runner.test(), len(runner.test_dataloader.dataset))
+        found = metrics(test(runner), len(runner.test_dataloader.dataset))
         devices = distributed.world()
         if distributed.rank() != 0:
             return
-    hub = runner.message_hub
-    seconds, samples = hub.get_info("train_seconds"), hub.get_info("train_samples")
-    # what an earlier, interrupted process trained counts too; its start-up and this one's do not
-    wall = max(time.perf_counter() - began, seconds)
     write_record(
         task,
         dataset,
@@ -316,15 +275,17 @@ def run(
         settings,
         found,
         record.Cost(
-            wall_s=wall,
-            samples_per_s=samples / seconds,
+            wall_s=meter.wall(),
+            samples_per_s=meter.samples / meter.seconds,
             peak_memory_mb=distributed.peak_memory_mb(device),
             device=distributed.device_name(device),
             devices=devices,
             precision="fp32",
-            device_hours=wall * devices / 3600,
+            device_hours=meter.wall() * devices / 3600,
         ),
         started,
+        sha256_in_model=meter.sha256_in_model,
+        outputs=sorted(task.out.glob("*.npz")),
     )
 
 
@@ -338,11 +299,14 @@ def write_record(
     cost: record.Cost,
     started: datetime,
     chosen: dict[str, Any] | None = None,
+    sha256_in_model: str | None = None,
+    outputs: Sequence[Path] = (),
 ) -> None:
     """The record of a finished downstream run, and a line that says what was measured.
 
     Args:
         left_out: names of the checkpoint's tensors that the task does not use.
+        outputs: files beside the record, which names them and their hash.
     """
     finished = record.Record(
         stage=task.stage,
@@ -356,6 +320,7 @@ def write_record(
             architecture=loaded.about.architecture,
             pretrained=loaded.about.pretrained,
             sha256=loaded.sha256,
+            sha256_in_model=sha256_in_model,
             tensors_loaded=len(loaded.model.state_dict()) - len(left_out),
             tensors_left_out=left_out,
             record_sha256=loaded.about.record_sha256 or None,
@@ -363,6 +328,7 @@ def write_record(
         metrics=metrics,
         config=settings,
         chosen=chosen or {},
+        outputs={path.name: record.sha256_of(path) for path in outputs},
         cost=cost,
         versions=record.versions(),
         git=record.git_state(Path(__file__).parent),

@@ -1,18 +1,23 @@
-"""Segmentation data for mmseg, in the layouts of ADE20K and CamVid, and one augmentation."""
+"""Segmentation data for mmseg, in the layouts of ADE20K and CamVid; a blur; the metric; views."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseTTAModel
+from mmengine.registry import DATASETS, METRICS, MODELS, TRANSFORMS
+from mmengine.structures import PixelData
 from mmseg.datasets import BaseSegDataset
+from torch import Tensor
 
+from downstream import confusion
 from pretrain.data import missing
 
 CAMVID = (
@@ -45,6 +50,73 @@ class RandomBlur(BaseTransform):
             sigma = np.random.uniform(1e-3, 1)
             results["img"] = cv2.GaussianBlur(results["img"], (0, 0), sigma)
         return results
+
+
+@METRICS.register_module()
+class ConfusionMetric(BaseMetric):
+    """Pixel accuracy and mean IoU in percent; unlike mmseg's, not rounded, and kept by picture.
+
+    Args:
+        keep: file for the confusion of every picture (`confusion.save`).
+    """
+
+    default_prefix = None
+
+    def __init__(self, keep: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.keep = keep
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        classes = len(self.dataset_meta["classes"])
+        for sample in data_samples:
+            guess = sample["pred_sem_seg"]["data"].squeeze(0)
+            truth = sample["gt_sem_seg"]["data"].squeeze(0).to(guess.device)
+            name = Path(sample.get("img_path", "")).stem
+            self.results.append((name, confusion.count(truth, guess, classes)))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        names, cells = zip(*results, strict=True)
+        kept = confusion.Kept(tuple(self.dataset_meta["classes"]), names, cells)
+        if self.keep is not None:
+            confusion.save(Path(self.keep), kept)
+        return confusion.from_confusion(kept.total())
+
+
+@MODELS.register_module()
+class MeanOfViews(BaseTTAModel):
+    """A segmenter's mean over views of a picture: scales, each as it is and mirrored.
+
+    As in mmseg's SegTTAModel, the mean is of the softmax at the label map's size, mirrored views
+    turned back. Here the views go through one after the other, so that the memory taken does not
+    grow with their number.
+    """
+
+    def test_step(self, data: dict) -> list:
+        total: Tensor | None = None
+        for view in range(len(data["inputs"])):
+            (found,) = self.module.test_step({key: value[view] for key, value in data.items()})
+            share = found.seg_logits.data.softmax(dim=0)
+            total = share if total is None else total + share
+            found.set_data(dict(seg_logits=PixelData()))
+        assert total is not None
+        found.set_data(dict(pred_sem_seg=PixelData(data=total.argmax(dim=0, keepdim=True))))
+        return [found]
+
+    def merge_preds(self, data_samples_list: list) -> list:
+        raise NotImplementedError("the views are averaged as they come")
+
+
+def views(pipeline: Sequence[dict], scales: Sequence[float]) -> list[dict]:
+    """The test pipeline that gives every view of a picture.
+
+    Args:
+        pipeline: of the single-scale test: reading, resizing, labels, packing.
+        scales: factors on the size that it resizes to.
+    """
+    read, resize, labels, pack = pipeline
+    sizes = [resize | dict(scale=tuple(round(s * f) for s in resize["scale"])) for f in scales]
+    mirrors = [dict(type="RandomFlip", prob=prob) for prob in (0.0, 1.0)]
+    return [read, dict(type="TestTimeAug", transforms=[sizes, mirrors, [labels], [pack]])]
 
 
 def dataset_config(data: Config, data_root: Path, role: str, pipeline: Sequence[dict]) -> dict:

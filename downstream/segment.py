@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.runner import Runner, TestLoop
 
 from downstream import backbone, engine, openmmlab
 from downstream.engine import Task
+from downstream.resume import plain_model
 from pretrain import data, distributed, recipe
 from results import record
 
@@ -27,7 +30,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
 
     found = data.config(dataset)
     cfg = build_config(task, found, data_root)
-    engine.override(cfg, options)
+    engine.override(cfg, options, (*engine.RUNNER_KEYS, *engine.OWN_KEYS))
     sizes = engine.limit_training(cfg, dict(found.sizes), found.splits["train"])
     files = scenes.fingerprint_parts(found, data_root)
     described = record.Dataset(
@@ -39,21 +42,52 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     )
 
     def metrics(scores: dict[str, float], pictures: int) -> dict[str, record.Metric]:
+        figures = (
+            ("pix_acc", "labelled pixels that are right"),
+            ("miou", f"mean IoU of the classes that occur, of {found.classes}"),
+        )
+        scales = ", ".join(map(str, cfg.multi_scale))
+        tests = (("", "single scale"), ("_ms", f"scales {scales} and mirrored, mean of softmax"))
         return {
-            name: record.Metric(
-                value=scores[key],
+            f"{name}{test}": record.Metric(
+                value=scores[f"{name}{test}"],
                 unit="%",
                 split=found.splits["test"],
                 samples=pictures,
-                detail=f"{how}, single scale, last epoch",
+                detail=f"{what}, {how}, last epoch",
             )
-            for name, key, how in (
-                ("pix_acc", "aAcc", "labelled pixels that are right"),
-                ("miou", "mIoU", f"mean IoU of the classes that occur, of {found.classes}"),
-            )
+            for test, how in tests
+            for name, what in figures
+            if f"{name}{test}" in scores
         }
 
-    engine.run(task, cfg, described, workers, metrics)
+    def test(runner: Runner) -> dict[str, float]:
+        scores = runner.test()
+        if cfg.multi_scale:
+            again = test_views(runner, cfg.multi_scale, task.out / "confusion_ms.npz")
+            scores |= {f"{name}_ms": value for name, value in again.items()}
+        return scores
+
+    engine.run(task, cfg, described, workers, metrics, test)
+
+
+def test_views(runner: Runner, scales: Sequence[float], keep: Path) -> dict[str, float]:
+    """Pixel accuracy and mean IoU in percent of the mean over scales, each also mirrored.
+
+    Args:
+        keep: file for the confusion of every picture.
+    """
+    from downstream import scenes
+
+    loader = copy.deepcopy(runner.cfg.test_dataloader)
+    loader.dataset.pipeline = scenes.views(loader.dataset.pipeline, scales)
+    evaluator = dict(runner.cfg.test_evaluator, keep=str(keep))
+    single = runner.model
+    runner.model = scenes.MeanOfViews(module=plain_model(runner))
+    try:
+        return TestLoop(runner, loader, evaluator).run()
+    finally:
+        runner.model = single
 
 
 def build_config(task: Task, found: Config, data_root: Path) -> Config:

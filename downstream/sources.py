@@ -7,8 +7,9 @@ another part than the network that classifies (a detector's neck), which is list
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from pretrain.models import TimmModel
 from results import record
 
 KINDS = "random:NAME, timm:NAME, torchvision:NAME/WEIGHTS or file:PATH,arch=NAME"
-FILE_OPTIONS = ("arch", "channels", "mean", "std")
+FILE_OPTIONS = ("arch", "key", "channels", "mean", "std")
+# under which training code keeps a state dict
+WRAPPERS = ("state_dict", "model", "model_ema", "state_dict_ema")
 
 
 def label(variant: str | None, backbone: str | None) -> str:
@@ -70,6 +73,7 @@ class Found:
             has them.
         renamed: the source's names of tensors, each with timm's.
         left_out: the source's tensors that are not of the network that classifies.
+        added: timm's tensors that the source does not have: counters of batches, and a classifier.
         difference: the largest between the logits of the source's own model and of timm's, on the
             same picture, where the source's own model can be built.
     """
@@ -80,6 +84,7 @@ class Found:
     data: dict[str, Any]
     renamed: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
     difference: float | None = None
 
 
@@ -89,10 +94,9 @@ def exchange_of(spec: str, out: Path, protocol: str, seed: int) -> Path:
     Raises:
         InputError: as `find` does.
     """
-    path = _exchange_file(spec)
-    return (
-        path if path is not None else write(find(spec, protocol, seed), spec, out, protocol, seed)
-    )
+    if (path := _exchange_file(spec)) is not None:
+        return path
+    return write(find(spec, protocol, seed), spec, out, protocol, seed)
 
 
 def _exchange_file(spec: str) -> Path | None:
@@ -115,9 +119,10 @@ def find(spec: str, protocol: str, seed: int) -> Found:
     Args:
         spec: `random:NAME` (freshly initialised from `seed`), `timm:NAME` (timm's own weights),
             `torchvision:NAME/WEIGHTS` (torchvision's), or `file:PATH,arch=NAME`: safetensors or a
-            torch checkpoint in a style of `names`. A file is taken to have been trained with timm's
-            preprocessing for the architecture, unless it says `mean=` and `std=` (of RGB from 0 to
-            255, divided by slashes) or `channels=bgr`.
+            torch checkpoint in a style of `names`, below `key` where it has several state dicts. A
+            file is taken to have been trained with timm's preprocessing for the architecture,
+            unless it says `mean=` and `std=` (of RGB from 0 to 255, divided by slashes) or
+            `channels=bgr`, or is an exchange file, which knows its own.
 
     Raises:
         InputError: another kind, an unknown architecture, weights that cannot be had, or tensors
@@ -174,10 +179,16 @@ def _random(arch: str, seed: int) -> Found:
 def _from_timm(name: str) -> Found:
     if not timm.is_model(name):
         raise recipe.unknown("architecture", name, timm.list_models())
+    arch = name.partition(".")[0]
+    known = [n for n in timm.list_pretrained(f"{arch}*") if n.partition(".")[0] == arch]
+    if not known:
+        raise InputError(f"timm has no weights of {arch}: random:{arch}, or file:PATH,arch={arch}")
+    if name != arch and name not in known:
+        raise recipe.unknown("weights of timm's", name, known)
     try:
         model = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub's client has many ways to say that it cannot be reached
-        raise _not_to_be_had(f"timm:{name}", error, name.partition(".")[0]) from error
+        raise _not_to_be_had(f"timm:{name}", error, arch) from error
     return Found(model, name, True, timm.data.resolve_data_config({}, model=model))
 
 
@@ -192,9 +203,14 @@ def _not_to_be_had(spec: str, error: Exception, arch: str) -> InputError:
 def _from_torchvision(rest: str) -> Found:
     name, _, chosen = rest.partition("/")
     spec = f"torchvision:{rest}"
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        known = torchvision.models.list_models(module=torchvision.models)
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
         raise recipe.unknown("architecture of torchvision", name, known)
+    if not timm.is_model(name):
+        raise InputError(
+            f"{spec}: timm has no architecture of this name, under which it would be trained; "
+            f"those of both are ResNet, ResNeXt, Wide ResNet and DenseNet"
+        )
     weights = torchvision.models.get_model_weights(name)
     if chosen not in weights.__members__:
         raise recipe.unknown(f"weights of torchvision's {name}", chosen, weights.__members__)
@@ -214,33 +230,33 @@ def from_torchvision_model(theirs: nn.Module, name: str, transforms: Any, spec: 
     Raises:
         InputError: timm's model of that name has other tensors, or computes something else.
     """
-    model, renamed, left_out = _fitted(dict(theirs.state_dict()), name, spec)
+    fitted = _fitted(dict(theirs.state_dict()), name, spec)
     pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        difference = (theirs.eval()(pixels) - model.eval()(pixels)).abs().max().item()
+        difference = (theirs.eval()(pixels) - fitted.model.eval()(pixels)).abs().max().item()
     if not difference < 1e-3:
         raise InputError(
             f"{spec}: with the same tensors timm's {name} computes something else (largest "
             f"difference of the logits {difference:.3g})"
         )
-    data = dict(
+    data: dict[str, Any] = dict(
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
         input_size=(3, *2 * transforms.crop_size),
         crop_pct=transforms.crop_size[0] / transforms.resize_size[0],
         interpolation=transforms.interpolation.value,
     )
-    return Found(model, name, True, data, renamed, left_out, difference)
+    return replace(fitted, data=data, difference=difference)
 
 
 def _file_options(spec: str, words: list[str]) -> dict[str, str]:
     options = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or key not in FILE_OPTIONS:
+        if not equals or key not in FILE_OPTIONS or key in options:
             raise InputError(
-                f"backbone {spec!r}: {word!r} is not of the form arch=NAME, channels=bgr, "
-                f"mean=R/G/B or std=R/G/B"
+                f"backbone {spec!r}: {word!r} is not of the form arch=NAME, key=model_ema, "
+                f"channels=bgr, mean=R/G/B or std=R/G/B, each at most once"
             )
         options[key] = value
     if "arch" not in options:
@@ -251,70 +267,109 @@ def _file_options(spec: str, words: list[str]) -> dict[str, str]:
 
 
 def _from_file(path: Path, options: dict[str, str]) -> Found:
-    arch = options["arch"]
-    model, renamed, left_out = _fitted(read_tensors(path), arch, str(path))
-    data = timm.data.resolve_data_config({}, model=model)
-    for key in ("mean", "std"):
-        if key in options:
-            data[key] = _moments(key, options[key])
+    tensors = read_tensors(path, options.get("key"))
+    found = _fitted(tensors, options["arch"], str(path))
+    data = found.data | _preprocessing(path)
+    data |= {key: _moments(key, options[key]) for key in ("mean", "std") if key in options}
     if options.get("channels") == "bgr":
-        reverse_channels(model)
-    return Found(model, arch, True, data, renamed, left_out)
+        reverse_channels(found.model)
+    return replace(found, data=data)
+
+
+def _preprocessing(path: Path) -> dict[str, Any]:
+    """What an exchange file says of its own; nothing for others."""
+    if path.suffix != ".safetensors":
+        return {}
+    if checkpoint.read_metadata(path).get("format") != checkpoint.FORMAT:
+        return {}
+    _, about = checkpoint.load_exchange(path)
+    return dict(
+        mean=about.mean,
+        std=about.std,
+        input_size=(3, about.resolution, about.resolution),
+        crop_pct=about.crop_ratio,
+        interpolation=about.interpolation,
+    )
 
 
 def _moments(key: str, text: str) -> tuple[float, ...]:
     try:
-        values = tuple(float(part) / 255 for part in text.split("/"))
+        values = tuple(float(part) for part in text.split("/"))
     except ValueError:
         values = ()
-    if len(values) != 3:
-        raise InputError(f"{key}={text}: expected three numbers from 0 to 255, as 124/116/104")
-    return values
+    lowest = 1 if key == "std" else 0
+    # 0.485 is of pixels from 0 to 1, and would pass for a nearly black mean
+    if len(values) != 3 or not all(v == 0 == lowest or 1 <= v <= 255 for v in values):
+        raise InputError(
+            f"{key}={text}: expected three numbers of pixels from 0 to 255, as 123.7/116.3/103.5"
+        )
+    return tuple(value / 255 for value in values)
 
 
 def reverse_channels(model: TimmModel) -> None:
-    """Makes a model that was trained on BGR one for RGB, by its first convolution."""
-    name = model.pretrained_cfg["first_conv"]
-    first = model.get_submodule(name if isinstance(name, str) else name[0])
-    first.weight.data = first.weight.data.flip(1).contiguous()
+    """Makes a model that was trained on BGR one for RGB, by the convolutions that see the pixels.
 
-
-def _fitted(
-    tensors: dict[str, Tensor], arch: str, spec: str
-) -> tuple[TimmModel, dict[str, str], list[str]]:
-    """The timm model with these tensors in it, their names beside timm's, and those left out.
-
-    A file without a classifier is complete for every use here: it gets one of one class. Counters
-    of batches, which nothing reads, start at 0 where a library does not keep them.
+    Raises:
+        InputError: it has no such convolution.
     """
-    classifier = models.classifier(models.create(arch, classes=1))
-    whole = models.create(arch, classes=1).state_dict()
-    renamed, left_out = timm_names(tensors, whole)
-    kept = {new: tensors[old] for old, new in renamed.items()}
-    if len(kept) != len(renamed):
-        twice = sorted(new for new in kept if list(renamed.values()).count(new) > 1)
+    names = model.pretrained_cfg["first_conv"]
+    for name in (names,) if isinstance(names, str) else names:
+        convolutions = (m for m in model.get_submodule(name).modules() if isinstance(m, nn.Conv2d))
+        first = next(convolutions, None)
+        if first is None or first.in_channels != 3:
+            raise InputError(f"channels=bgr: {type(model).__name__} has no convolution of pixels")
+        first.weight.data = first.weight.data.flip(1).contiguous()
+
+
+def _fitted(tensors: dict[str, Tensor], arch: str, spec: str) -> Found:
+    """The timm model with these tensors in it, and what became of each.
+
+    A file without a classifier is complete for every use here: it gets one of one class, of zeros.
+    Counters of batches, which nothing reads, start at 0 where a library does not keep them.
+
+    Raises:
+        InputError: a tensor is missing, left over, there twice or of another shape or kind.
+    """
+    blank = models.create(arch, classes=1)
+    classifier = models.classifier(blank)
+    renamed, left_out = timm_names(tensors, blank.state_dict())
+    twice = sorted(name for name, count in Counter(renamed.values()).items() if count > 1)
+    if twice:
         raise InputError(f"{spec} as {arch}: several tensors for {', '.join(twice)}")
+    kept = {new: tensors[old] for old, new in renamed.items()}
     weight = kept.get(f"{classifier}.weight")
-    model = models.create(arch, len(weight) if weight is not None else 1)
-    for name, own in model.state_dict().items():
-        fresh = name.startswith(f"{classifier}.") if weight is None else False
-        if name not in kept and (fresh or name.endswith(".num_batches_tracked")):
-            kept[name] = own
+    model = blank if weight is None else models.create(arch, len(weight))
+    own = model.state_dict()
+    added = [
+        name
+        for name in own
+        if name not in kept
+        and (
+            name.endswith(".num_batches_tracked")
+            or (weight is None and name.startswith(f"{classifier}."))
+        )
+    ]
+    kept |= {name: torch.zeros_like(own[name]) for name in added}
+    numbers = [n for n in own if n in kept and own[n].dtype.is_floating_point]
+    if quantised := [n for n in numbers if not kept[n].dtype.is_floating_point]:
+        raise InputError(f"{spec} as {arch}: not of floating-point numbers: {', '.join(quantised)}")
     try:
         models.load_strictly(model, kept)
     except InputError as error:
         raise InputError(f"{spec} as {arch}: {error}") from error
-    return model, renamed, left_out
+    data = timm.data.resolve_data_config({}, model=model)
+    return Found(model, arch, True, data, renamed, left_out, added)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch checkpoint, with wrappers taken off.
+def read_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of a torch checkpoint, out of its wrapper.
 
-    Wrappers are the keys `state_dict`, `model`, `model_ema` and `state_dict_ema`, the averaged
-    weights where a file has both only if it has no others.
+    Args:
+        key: of the state dict, where the file has several.
 
     Raises:
-        InputError: no such file, not readable, or a torch file that needs more than tensors.
+        InputError: no such file, not readable, a torch file that needs more than tensors, or
+            several state dicts, of which none was chosen.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
@@ -327,12 +382,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         # of torch's advice on pickles that call functions, only the line with the reason
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         raise InputError(
-            f"{path}: not a readable checkpoint of tensors ({type(error).__name__}: {reason})"
+            f"{path}: not a readable checkpoint of tensors ({type(error).__name__}: {reason}). If "
+            f"you trust it, save its state dict alone with torch, as a file of its own"
         ) from error
-    for key in ("state_dict", "model", "model_ema", "state_dict_ema"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+    content = _unwrapped(content, key, path)
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(
             f"{path}: expected a state dict of tensors, found {type(content).__name__}"
@@ -340,15 +393,29 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
+def _unwrapped(content: Any, key: str | None, path: Path) -> Any:
+    known = content if isinstance(content, Mapping) else {}
+    found = [name for name in WRAPPERS if isinstance(known.get(name), Mapping)]
+    if key is not None:
+        if not isinstance(known.get(key), Mapping):
+            raise recipe.unknown(f"state dict of {path}", key, found)
+        return content[key]
+    if len(found) > 1:
+        choices = " or ".join(f"key={name}" for name in found)
+        raise InputError(f"{path}: it has several state dicts: say which with {choices}")
+    return content[found[0]] if found else content
+
+
 def explain(found: Found) -> str:
     """What became of each tensor, for a reader."""
     moved = {old: new for old, new in found.renamed.items() if old != new}
     lines = [f"{old} -> {new}" for old, new in moved.items()]
     lines += [f"{name} left out: not of the network that classifies" for name in found.left_out]
+    lines += [f"{name} is not in the source: 0" for name in found.added]
     lines.append(
         f"{found.architecture}: {len(found.model.state_dict())} tensors, "
         f"{len(found.renamed) - len(moved)} under their own names, {len(moved)} renamed, "
-        f"{len(found.left_out)} left out"
+        f"{len(found.added)} added; {len(found.left_out)} of the source left out"
     )
     if found.difference is not None:
         lines.append(f"largest difference to the source's own logits: {found.difference:.3g}")

@@ -5,14 +5,23 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from mmdet.datasets import XMLDataset
-from mmdet.evaluation.functional import eval_map
-from mmdet.evaluation.metrics import VOCMetric
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, METRICS
 
+from downstream import average_precision
+from downstream.average_precision import (
+    Detections,
+    Kept,
+    Objects,
+    coco_average_precision,
+    mean_average_precision,
+)
 from pretrain.data import missing
 from pretrain.errors import InputError
 
@@ -55,31 +64,52 @@ class VocLayout(XMLDataset):
 
 
 @METRICS.register_module()
-class VocMap(VOCMetric):
-    """Mean average precision at IoU 0.5 in percent, by VOC's rules: 11-point and all-point.
+class VocMap(BaseMetric):
+    """Mean average precision at IoU 0.5 in percent, by VOC's rules, and COCO's AP as an extra.
 
     VOC2007 takes the mean of the precision at the recalls 0, 0.1 ... 1, VOC2012 the whole area
     under the curve. Classes without an object in the test set do not count.
+
+    Args:
+        keep: file for the detections of every picture (`average_precision.save`).
     """
 
     default_prefix = None
 
+    def __init__(self, keep: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.keep = keep
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            guess, sure, difficult = (
+                {key: value.cpu().numpy() for key, value in sample[part].items()}
+                for part in ("pred_instances", "gt_instances", "ignored_instances")
+            )
+            flags = [np.full(len(part["labels"]), i) for i, part in enumerate((sure, difficult))]
+            there = Objects(
+                np.concatenate([sure["bboxes"], difficult["bboxes"]]),
+                np.concatenate([sure["labels"], difficult["labels"]]),
+                np.concatenate(flags).astype(bool),
+            )
+            found = Detections(guess["bboxes"], guess["scores"], guess["labels"])
+            self.results.append((str(sample.get("img_id", "")), found, there))
+
     def compute_metrics(self, results: list) -> dict[str, float]:
-        truths, detections = zip(*results, strict=True)
-        return {
-            name: 100
-            * eval_map(
-                detections,
-                truths,
-                iou_thr=0.5,
-                dataset=self.dataset_meta["classes"],
-                logger="silent",
-                nproc=1,
-                use_legacy_coordinate=True,  # a box includes its last pixel, as in VOC's kit
-                eval_mode=mode,
-            )[0]
-            for name, mode in (("map", "11points"), ("map_all_point", "area"))
-        }
+        names, found, there = zip(*results, strict=True)
+        classes = tuple(self.dataset_meta["classes"])
+        if self.keep is not None:
+            average_precision.save(Path(self.keep), Kept(classes, names, found, there))
+        return scores(found, there, len(classes))
+
+
+def scores(found: Sequence[Detections], there: Sequence[Objects], classes: int) -> dict[str, float]:
+    """Every figure that a record has, in percent, from the pictures' detections and objects."""
+    return {
+        "map": mean_average_precision(found, there, classes, "11-point"),
+        "map_all_point": mean_average_precision(found, there, classes, "all-point"),
+        "ap_coco": coco_average_precision(found, there, classes),
+    }
 
 
 def dataset_configs(
@@ -125,6 +155,15 @@ def dataset_configs(
     if found != data.sizes[role]:
         raise missing(root, f"{role} has {found} pictures, expected {data.sizes[role]}", data)
     return configs
+
+
+def part_sizes(data: Config, data_root: Path, role: str) -> list[int]:
+    """Pictures of each part of a split."""
+    root = data_root / data.root
+    listings = [
+        root / year / "ImageSets" / "Main" / f"{part}.txt" for year, part in data.parts[role]
+    ]
+    return [len(listing.read_text().split()) for listing in listings]
 
 
 def class_names(data: Config, root: Path) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -193,26 +194,41 @@ def kill_workers() -> None:
             child.kill()
 
 
+@contextmanager
+def naming_dead_workers(workers: int) -> Iterator[None]:
+    """Turns torch's error for a worker that died into ours; it may come at any line of a process.
+
+    Raises:
+        RunError: a worker was killed, or died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"a loader process died ({str(error).splitlines()[0]}); often memory ran out: try "
+            f"fewer with WORKERS=, now {workers}. The same command goes on from the last saved "
+            f"state"
+        ) from error
+
+
 def batches_of(source: DataLoader) -> Iterator[Batch]:
     """The batches of a loader.
 
     Raises:
         RunError: a worker was killed, or died.
     """
-    iterator = iter(source)
-    # what is registered last is called first: before torch and Python wait for the workers
-    atexit.unregister(kill_workers)
-    atexit.register(kill_workers)
-    try:
-        yield from iterator
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise RunError(
-            f"a loader process died ({str(error).splitlines()[0]}); often memory ran out: try "
-            f"fewer with WORKERS=, now {source.num_workers}. The same command goes on from the "
-            f"last saved state"
-        ) from error
+    with naming_dead_workers(source.num_workers):
+        iterator = iter(source)
+        # what is registered last is called first: before torch and Python wait for the workers
+        atexit.unregister(kill_workers)
+        atexit.register(kill_workers)
+        try:
+            yield from iterator
+        finally:
+            if source.num_workers:  # now, not when an error's traceback lets go of the iterator
+                iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def unreadable(images: ImageSet, workers: int) -> Problems:

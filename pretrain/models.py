@@ -102,7 +102,7 @@ def for_training(arch: str, classes: int, resolution: int, drop_path: float) -> 
         resolution: of the test. A transformer's position embeddings have this size, and are
             interpolated to that of the training.
         drop_path: stochastic depth (Huang et al., 2016): the probability that a block is skipped
-            grows linearly from 0 at the first to this at the last (timm's EfficientNets end before).
+            grows linearly from 0 at the first to this at the last (EfficientNets end before).
     """
     wanted: dict[str, Any] = dict(drop_path_rate=drop_path) if drop_path else {}
     about = timm.get_pretrained_cfg(arch) if timm.is_model(arch) else None

@@ -47,7 +47,7 @@ def fit(job: Job) -> Outcome:
         Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
         RunError: a loader process died, or what would be saved is not finite.
     """
-    with interruption.listening() as request:
+    with interruption.listening() as request, loader.naming_dead_workers(job.workers):
         trainer = Trainer(job)
         view = loader.TrainingView(job.train, job.recipe, job.seed)
         writer = None
@@ -64,20 +64,20 @@ def fit(job: Job) -> Outcome:
         if writer is not None:
             writer.close()
     seen = trainer.total * job.recipe.batch_size
-    last = trainer.history[-1]
+    last, wall = trainer.history[-1], trainer.wall()
     return Outcome(
         {name: tensor.detach().cpu() for name, tensor in trainer.result.state_dict().items()},
         top1=last["top1"],
         top5=last["top5"],
         samples=int(last["samples"]),
         cost=Cost(
-            wall_s=trainer.wall(),
+            wall_s=wall,
             samples_per_s=seen / trainer.seconds,
             peak_memory_mb=distributed.peak_memory_mb(job.device),
             device=distributed.device_name(job.device),
             devices=distributed.world(),
             precision=precision(job.recipe, job.device),
-            device_hours=trainer.wall() * distributed.world() / 3600,
+            device_hours=wall * distributed.world() / 3600,
         ),
     )
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from results.quantities import QUANTITIES
 from results.record import Record
 
 # A run's folder ends in its seed, so its own paths, and its checkpoint's, name the seed.
@@ -36,31 +37,49 @@ def settings(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _aspects(record: Record, metric: str) -> dict[str, Any]:
-    measured = record.metrics[metric]
-    return {
+    aspects: dict[str, Any] = {
         "task": record.task,
         "recipe": record.recipe,
         "data set": record.dataset.name,
         "data set fingerprint": record.dataset.fingerprint[:12],
-        "split": measured.split,
-        "number of samples": measured.samples,
-        "metric detail": measured.detail,
-        **{f"config {path}": value for path, value in settings(record.config)},
     }
+    if metric in record.metrics:
+        measured = record.metrics[metric]
+        aspects |= {
+            "split": measured.split,
+            "number of samples": measured.samples,
+            "metric detail": measured.detail,
+        }
+    elif metric in QUANTITIES and QUANTITIES[metric].of_hardware:
+        cost = record.cost
+        aspects |= {
+            "device": cost.device,
+            "number of devices": cost.devices,
+            "precision": cost.precision,
+        }
+    return aspects
 
 
-def disagreement(records: Sequence[Record], metric: str) -> str | None:
+def _settings_of(record: Record) -> dict[str, Any]:
+    return {f"config {path}": value for path, value in settings(record.config)}
+
+
+def disagreement(records: Sequence[Record], metric: str, wanted: str = "%") -> str | None:
     """Why a metric of these records must not be averaged, naming two of them; None if it may.
 
-    Every record must have the metric. The first difference found is the one that is told.
+    Every record must have the metric, or the quantity. The first difference found is told.
+
+    Args:
+        wanted: the unit that a metric must be in.
     """
     by_seed: dict[int, Record] = {}
     for record in records:
-        unit = record.metrics[metric].unit
-        if unit != "%":
-            return f"{run_name(record)} has {metric} in {unit!r}, and the table is in %"
+        if metric in record.metrics and (unit := record.metrics[metric].unit) != wanted:
+            return f"{run_name(record)} has {metric} in {unit!r}, and the table is in {wanted}"
         first = records[0]
         ours, theirs = _aspects(first, metric), _aspects(record, metric)
+        if record.config != first.config:
+            ours, theirs = ours | _settings_of(first), theirs | _settings_of(record)
         for aspect in ours | theirs:
             values = ours.get(aspect, "not set"), theirs.get(aspect, "not set")
             if values[0] != values[1]:

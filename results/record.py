@@ -1,22 +1,33 @@
 """One run's record: its schema, its validation, its atomic writing.
 
-A record is written once, whole, when a run has finished; tables read nothing else.
+A record is written once, whole, when a run has finished; tables read nothing else. No record is
+ever overwritten: store.py finds every attempt at a run, and takes the newest.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import tempfile
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TextIO
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 SCHEMA_VERSION: Final = 1
 PACKAGES = (
@@ -46,6 +57,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
+# What a unit's values lie between; rounding may take a percentage a hair beyond 100.
+RANGES: Final = {"%": (0.0, 100.0 + 1e-9), "1": (0.0, 1.0 + 1e-9)}
+
+
 class Metric(_Strict):
     """One number, and what it was measured on."""
 
@@ -54,6 +69,13 @@ class Metric(_Strict):
     split: str = Field(description="the split of the data set it was measured on: val, test ...")
     samples: Annotated[int, Field(ge=1)]
     detail: str = Field(default="", description="how: '11-point AP at IoU 0.5', 'last epoch' ...")
+
+    @model_validator(mode="after")
+    def _within_its_units_range(self) -> Metric:
+        low, high = RANGES.get(self.unit, (float("-inf"), float("inf")))
+        if not low <= self.value <= high:
+            raise ValueError(f"{self.value} is not within {low:g} to {high:g}, unit {self.unit!r}")
+        return self
 
 
 class Dataset(_Strict):
@@ -73,6 +95,11 @@ class Backbone(_Strict):
     architecture: str
     pretrained: bool
     sha256: Sha256 = Field(description="of the tensors: names, shapes, types and bytes")
+    sha256_in_model: Sha256 | None = Field(
+        default=None,
+        description="of the backbone's tensors as they stood in the task's model before its first "
+        "step: the file's without those left out",
+    )
     tensors_loaded: Annotated[int, Field(ge=0)] = 0
     tensors_left_out: list[str] = Field(default_factory=list)
     record_sha256: Sha256 | None = Field(
@@ -94,6 +121,12 @@ class Cost(_Strict):
     devices: Annotated[int, Field(ge=1)]
     precision: str
     device_hours: Annotated[Finite, Field(ge=0)]
+    parameters: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="of the whole network with its classifier"
+    )
+    flops: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="multiply-adds for one image at the resolution of the evaluation"
+    )
 
 
 class Git(_Strict):
@@ -118,6 +151,10 @@ class Record(_Strict):
     chosen: dict[str, Any] = Field(
         default_factory=dict,
         description="what the run chose on held-out data, and its scores there",
+    )
+    outputs: dict[str, Sha256] = Field(
+        default_factory=dict,
+        description="files beside the record with what was found sample by sample, and their hash",
     )
     cost: Cost
     versions: dict[str, str]
@@ -150,43 +187,134 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Names in a folder outlive a crash of the machine from here on."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def write(record: Record, path: Path) -> None:
-    """Write a record as indented JSON, atomically."""
-    write_atomically(path, (record.model_dump_json(indent=2) + "\n").encode())
+    """Write a record as indented JSON, atomically, and over no other; see `write_beside`."""
+    write_beside(path, (record.model_dump_json(indent=2) + "\n").encode())
+
+
+def write_beside(path: Path, content: bytes) -> None:
+    """Write a file atomically, and set another one of its name aside.
+
+    What was at `seed0/record.json` is then at `seed0.1/record.json`, or the next number that is
+    free. However many processes do this at once, each file is kept whole.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; what was there is still there.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        write_atomically(new, content)
+        while True:
+            try:
+                _place(new, path)
+                break
+            except FileExistsError:
+                _set_aside(path)
+        _sync(path.parent)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _place(new: Path, path: Path) -> None:
+    """Gives a file its name.
+
+    Raises:
+        FileExistsError: another has it; a rename would have replaced that one.
+    """
+    try:
+        os.link(new, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        # a file system without hard links: two writers in one instant would not see each other
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        os.replace(new, path)
+
+
+def _set_aside(path: Path) -> None:
+    """Moves a record into a folder of its own beside its run's, unless another process has."""
+    run = path.parent
+    attempt = 1
+    while True:
+        try:
+            aside = run.with_name(f"{run.name}.{attempt}")
+            aside.mkdir()
+            break
+        except FileExistsError:
+            attempt += 1
+    try:
+        path.rename(aside / path.name)
+    except FileNotFoundError:
+        aside.rmdir()
 
 
 def read(path: Path) -> Record:
     """Read a record, strictly.
 
     Raises:
-        RecordError: missing, not JSON, of another schema version, or a field out of range.
+        RecordError: missing, not JSON, of another schema version, or a field out of range; the
+            message names the file and the field.
     """
     try:
         return Record.model_validate_json(path.read_bytes())
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        problems = error.errors()
+        # of another version, any other complaint would only mislead
+        first = min(problems, key=lambda it: it["loc"] != ("schema_version",))
         field = ".".join(map(str, first["loc"])) or "the file"
-        raise RecordError(f"{path}: {field}: {first['msg']}") from error
+        message = first["msg"]
+        if field == "schema_version" and first["type"] != "missing":
+            message = f"{first['input']!r} is unknown here; expected {SCHEMA_VERSION}"
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise RecordError(f"{path}: {field}: {message}{more}") from error
 
 
-def read_all(runs: Path, protocol: str) -> tuple[list[Record], list[str]]:
-    """Every finished run of a protocol, and the complaints about records that cannot be read.
+_ATTEMPT = re.compile(r"seed\d+(\.\d+)?")
 
-    Records lie at `runs/<protocol>/<task>/<recipe>/seed<k>/record.json`.
+
+def read_attempts(runs: Path, protocol: str) -> tuple[dict[Path, Record], list[str]]:
+    """Every finished attempt at every run of a protocol, and what is wrong with unreadable ones.
+
+    They lie at `runs/<protocol>/<task>/<recipe>/seed<k>/record.json`, and earlier attempts at
+    `seed<k>.<n>/record.json`.
+
+    Returns:
+        Records by their files' paths, and complaints, each opening with a path.
     """
-    records, complaints = [], []
-    for path in sorted(runs.glob(f"{protocol}/*/*/seed*/record.json")):
-        if not path.parent.name.removeprefix("seed").isdigit():
-            continue  # an earlier attempt, set aside under another name
+    # A collection for every few records would look through all that were read before: as long as
+    # the reading itself. Nothing here is garbage.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _read_attempts(runs, protocol)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _read_attempts(runs: Path, protocol: str) -> tuple[dict[Path, Record], list[str]]:
+    records: dict[Path, Record] = {}
+    complaints = []
+    folder = os.path.join(runs, protocol)
+    for run in sorted(_below(folder, depth=3)):
+        path = Path(run, "record.json")
+        if not _ATTEMPT.fullmatch(path.parent.name) or not path.is_file():
+            continue
         try:
             record = read(path)
         except RecordError as error:
@@ -197,8 +325,38 @@ def read_all(runs: Path, protocol: str) -> tuple[list[Record], list[str]]:
                 f"{path}: protocol: {record.protocol!r} in the folder of {protocol!r}"
             )
             continue
-        records.append(record)
+        records[path] = record
     return records, complaints
+
+
+def _below(folder: str, depth: int) -> Iterator[str]:
+    """The folders so many levels below one. pathlib's glob takes seconds for ten thousand."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [it.path for it in entries if it.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if depth == 1:
+        yield from names
+    else:
+        for name in names:
+            yield from _below(name, depth - 1)
+
+
+def newest(attempts: Mapping[Path, Record]) -> dict[Path, Record]:
+    """The attempt at each run that finished last, in the order of the paths."""
+    latest: dict[Path, Path] = {}
+    for path, record in attempts.items():
+        run = path.parent.with_name(path.parent.name.partition(".")[0])
+        if run not in latest or attempts[latest[run]].finished <= record.finished:
+            latest[run] = path
+    return {path: attempts[path] for path in sorted(latest.values())}
+
+
+def read_all(runs: Path, protocol: str) -> tuple[list[Record], list[str]]:
+    """Every finished run of a protocol, its newest attempt, and complaints as `read_attempts`'."""
+    attempts, complaints = read_attempts(runs, protocol)
+    return list(newest(attempts).values()), complaints
 
 
 def versions() -> dict[str, str]:

@@ -2,60 +2,74 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import product
 
+from results import quantities
+from results.ablations import file_name
 from results.agreement import disagreement, run_name
-from results.declarations import PAPER_RECIPES, Column, Declaration, Row, Where
-from results.published import Published
+from results.declarations import Column, Declaration, Reduction, Row, Where
+from results.index import Index
+from results.papers import PAPER_RECIPES
+from results.published import Figure, Published
 from results.record import Record
 
-DASH = "-"
 RANDOM = "random*"  # the source of a backbone that was never trained: random:resnet50d
-# What the data of a protocol are; a number from any of these is not comparable with the paper's.
-SMALLER_DATA = {"demo": "rendered data", "mini": "small data"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric, in %: of our runs, one per seed, and as published.
+    """One metric: of our runs, one per seed, and as published.
 
     `runs` is empty where there is none, and where `complaint` says why they were not averaged.
     """
 
     runs: tuple[Record, ...]
-    metric: str
-    published: float | None
+    metric: str | None
+    published: Figure
     complaint: str | None = None
+    reduce: Reduction = "mean"
 
-    @property
+    @cached_property
     def values(self) -> list[float]:
-        return [run.metrics[self.metric].value for run in self.runs]
+        found = (quantities.value(run, self.metric) for run in self.runs if self.metric)
+        return [value for value in found if value is not None]
 
-    @property
-    def mean(self) -> float | None:
-        return statistics.fmean(self.values) if self.runs else None
+    @cached_property
+    def value(self) -> float | None:
+        """What stands for all seeds."""
+        values = self.values
+        if not values:
+            return None
+        if self.reduce == "std":
+            return statistics.stdev(values) if len(values) > 1 else None
+        if self.reduce == "mean":
+            return statistics.fmean(values)
+        return max(values) if self.reduce == "max" else min(values)
 
-    @property
+    @cached_property
     def deviation(self) -> float | None:
-        """The sample standard deviation over seeds; None below two."""
-        return statistics.stdev(self.values) if len(self.runs) > 1 else None
+        """The sample standard deviation over seeds; None below two, and beside no mean."""
+        values = self.values
+        return statistics.stdev(values) if self.reduce == "mean" and len(values) > 1 else None
 
     @property
     def difference(self) -> float | None:
         """Ours minus published."""
-        if self.mean is None or self.published is None:
+        ours, theirs = self.value, self.published
+        if ours is None or not isinstance(theirs, int | float) or isinstance(theirs, bool):
             return None
-        return self.mean - self.published
+        return ours - theirs
 
 
 @dataclass(frozen=True)
 class Table:
-    """A declared table, filled: `cells` by row, then column."""
+    """A declared table, filled: `cells` by row, then column; `best` are places in it."""
 
     declaration: Declaration
     protocol: str
@@ -63,37 +77,50 @@ class Table:
     columns: tuple[Column, ...]
     cells: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
+    best: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def empty(self) -> bool:
+        """No cell has a record of ours, nor one that was refused."""
+        return not any(cell.runs or cell.complaint for row in self.cells for cell in row)
 
 
 def build(
     declaration: Declaration,
-    records: Sequence[Record],
+    records: Sequence[Record] | Index,
     published: Published,
     skipped: Sequence[str] = (),
+    own: Sequence[str] = (),
 ) -> Table:
     """Fill a table from records of one protocol.
 
     Args:
+        records: an Index, if several tables are built from the same.
         published: the papers' tables; one that they do not have is shown without figures.
         skipped: complaints about records that could not be read, to be told below the table.
+        own: labels or specifications of backbones that the user wants as further rows.
 
     Raises:
         ValueError: no record, or records of several protocols.
     """
-    protocol = _only_protocol(records)
+    index = records if isinstance(records, Index) else Index(records)
+    protocol = _only_protocol(index)
     rows = declaration.rows
-    columns = declaration.columns + _found_columns(declaration, records)
-    further = _further_backbones(declaration, columns, records)
+    columns = declaration.columns + _found_columns(declaration, index)
+    further = _further_backbones(declaration, columns, index)
+    asked = [name for name in map(file_name, own) if name not in further]
     if declaration.backbones_in == "rows":
         rows += tuple(Row(name, where) for name, where in further.items())
+        rows += tuple(_own_row(declaration, name) for name in asked)
     else:
         metric = declaration.columns[0].metric
+        further |= {name: Where(recipes=(name,)) for name in asked}
         columns += tuple(
             Column(name, name, where, metric, published=False) for name, where in further.items()
         )
     cells = tuple(
         tuple(
-            _cell(row, column, records, _figure(published, declaration.name, row, column))
+            _cell(row, column, index, _figure(published, declaration.name, row, column))
             for column in columns
         )
         for row in rows
@@ -102,18 +129,28 @@ def build(
     return replace(table, notes=(*_notes(table), *_skipped(skipped)))
 
 
-def _only_protocol(records: Sequence[Record]) -> str:
-    protocols = sorted({record.protocol for record in records})
+def _only_protocol(index: Index) -> str:
+    protocols = sorted({record.protocol for record in index.kinds})
     if len(protocols) != 1:
         raise ValueError(f"a table is of one protocol; these records are of {protocols or 'none'}")
     return protocols[0]
 
 
-def _found_columns(declaration: Declaration, records: Iterable[Record]) -> tuple[Column, ...]:
+def _own_row(declaration: Declaration, name: str) -> Row:
+    recipes = {
+        family: Where(recipes=(pattern.format(name),))
+        for family, pattern in declaration.own.items()
+    }
+    return Row(name, recipes)
+
+
+def _found_columns(declaration: Declaration, index: Index) -> tuple[Column, ...]:
     """A column for each metric of `found_metrics`, stage and data set that has a record."""
+    if not declaration.found_metrics:
+        return ()
     found = {
         (record.stage, record.dataset.mirrors, metric)
-        for record in records
+        for record in index.records
         for metric in record.metrics
     }
     data_sets = sorted({data_set for _, data_set, _ in found})
@@ -132,16 +169,16 @@ def _found_columns(declaration: Declaration, records: Iterable[Record]) -> tuple
 
 
 def _further_backbones(
-    declaration: Declaration, columns: Sequence[Column], records: Iterable[Record]
+    declaration: Declaration, columns: Sequence[Column], index: Index
 ) -> dict[str, Where]:
     """Backbones on the table's data sets that no row (or column) speaks of, by name, in order."""
     backbones, data_sets = _sides(declaration, declaration.rows, columns)
     found = {
         _backbone(record)
-        for record in records
+        for record in index.kinds
         if record.stage in declaration.further_stages
-        and any(line.where.matches(record) for line in data_sets)
-        and not any(line.where.matches(record) for line in backbones)
+        and any(_speaks_of(line, record) for line in data_sets)
+        and not any(_speaks_of(line, record) for line in backbones)
     }
 
     def place(backbone: tuple[str, Where]) -> tuple[bool, int, str]:
@@ -160,6 +197,14 @@ def _sides(
     return (rows, columns) if declaration.backbones_in == "rows" else (columns, rows)
 
 
+def _speaks_of(line: Row | Column, record: Record) -> bool:
+    where = line.where
+    if where is None:
+        return False
+    wheres = [where] if isinstance(where, Where) else where.values()
+    return any(one.matches(record) for one in wheres)
+
+
 def _backbone(record: Record) -> tuple[str, Where]:
     """The name of a record's backbone, and which records are of the same.
 
@@ -172,29 +217,71 @@ def _backbone(record: Record) -> tuple[str, Where]:
     return record.recipe, Where(recipes=(record.recipe,))
 
 
-def _figure(published: Published, table: str, row: Row, column: Column) -> float | None:
+def _figure(published: Published, table: str, row: Row, column: Column) -> Figure:
     """The published figure of a cell, or None where the paper has no such table, row or figure."""
     if table not in published or not column.published:
         return None
     if row.heading not in published[table].rows:
         return None  # a backbone of our own
-    figure = published[table].figure(row.heading, column.key)
-    return None if figure is None else float(figure)
+    return published[table].figure(row.heading, column.key)
 
 
-def _cell(row: Row, column: Column, records: Iterable[Record], published: float | None) -> Cell:
+def _cell(row: Row, column: Column, index: Index, published: Figure) -> Cell:
+    where = row.of(column.family)
+    if where is None or column.metric is None:
+        return Cell((), column.metric, published)
+    runs = index.select(where, column.where)
+    metric = _metric(row, column.metric, runs)
     runs = tuple(
-        record
-        for record in records
-        if row.where.matches(record)
-        and column.where.matches(record)
-        and column.metric in record.metrics
-        and column.split in (None, record.metrics[column.metric].split)
+        run
+        for run in runs
+        if quantities.value(run, metric) is not None
+        and (column.split is None or column.split == run.metrics[metric].split)
+        and column.seed in (None, run.seed)
     )
-    if complaint := disagreement(runs, column.metric):
+    complaint = None
+    if reason := disagreement(runs, metric, column.unit):
         runs = ()
-        complaint = f"{row.heading}, {column.heading}: not averaged: {complaint}"
-    return Cell(runs, column.metric, published, complaint)
+        complaint = f"{row.heading}, {column.heading}: not averaged: {reason}"
+    return Cell(runs, metric, published, complaint, column.reduce)
+
+
+def _metric(row: Row, columns: str, runs: Iterable[Record]) -> str:
+    """The metric of a cell: the column's, unless its row has patterns."""
+    for run, pattern in product(runs, row.metrics):
+        named = [name for name in run.metrics if fnmatchcase(name, pattern)]
+        if len(named) == 1:
+            return named[0]
+    return row.metrics[0] if row.metrics else columns
+
+
+def ranked(table: Table, column: int = 0) -> Table:
+    """The table with its rows sorted by a column, the best first, and each column's best marked.
+
+    Rows without a figure there come last, in the order that they had.
+    """
+
+    def rank(i: int) -> tuple[bool, float]:
+        worse = _worse(table.cells[i][column])
+        return worse == math.inf, worse
+
+    order = sorted(range(len(table.rows)), key=rank) if table.columns else []
+    cells = tuple(table.cells[i] for i in order)
+    best = set()
+    for j in range(len(table.columns)):
+        worst_last = [_worse(row[j]) for row in cells]
+        top = min(worst_last, default=math.inf)
+        best |= {(i, j) for i, it in enumerate(worst_last) if it == top < math.inf}
+    rows = tuple(table.rows[i] for i in order)
+    return replace(table, rows=rows, cells=cells, best=frozenset(best))
+
+
+def _worse(cell: Cell) -> float:
+    """Grows as a cell gets worse; infinite where it has no figure."""
+    value = cell.value
+    if value is None or cell.metric is None:
+        return math.inf
+    return value if quantities.smaller_is_better(cell.metric) else -value
 
 
 def _notes(table: Table) -> list[str]:
@@ -202,7 +289,7 @@ def _notes(table: Table) -> list[str]:
     runs = {run_name(run): run for row in table.cells for cell in row for run in cell.runs}
     complaints = [cell.complaint for row in table.cells for cell in row if cell.complaint]
     notes = _measured_on(table) + complaints
-    if not runs and not complaints:
+    if table.empty:
         notes.append("no record for this table yet")
     unclean = sum(run.git.clean is False for run in runs.values())
     unknown = sum(run.git.clean is None for run in runs.values())
@@ -214,119 +301,48 @@ def _notes(table: Table) -> list[str]:
 
 
 def _measured_on(table: Table) -> list[str]:
-    """One note per data set: how, on which split, how many samples, of which set.
+    """A note for each data set: how, on which split, how many samples, of which set.
 
-    Where the cells of a data set differ in this, one note each, naming the backbones it is true of.
+    Where the cells of a data set differ in this, one note each, naming the backbones it is true of;
+    where several data sets (or columns) have the same notes, they share them.
     """
     backbones, data_sets = _sides(table.declaration, table.rows, table.columns)
     by_row = table.declaration.backbones_in == "columns"
-    notes = []
+    sharing: dict[tuple[str, ...], list[str]] = {}
     for i, data_set in enumerate(data_sets):
         described: dict[str, list[str]] = {}
         for j, backbone in enumerate(backbones):
             cell = table.cells[i][j] if by_row else table.cells[j][i]
-            if cell.runs:
-                described.setdefault(_measurement(cell), []).append(backbone.heading)
-        for measurement, headings in described.items():
-            whose = f" of {'; '.join(headings)}" if len(described) > 1 else ""
-            notes.append(f"{data_set.heading}{whose}: {measurement}")
-    return notes
+            if cell.runs and (measurement := _measurement(cell)):
+                described.setdefault(measurement, []).append(backbone.heading)
+        lines = tuple(
+            f" of {'; '.join(headings)}: {measurement}"
+            if len(described) > 1
+            else f": {measurement}"
+            for measurement, headings in described.items()
+        )
+        if lines:
+            sharing.setdefault(lines, []).append(data_set.heading)
+    return [f"{', '.join(headings)}{line}" for lines, headings in sharing.items() for line in lines]
 
 
 def _measurement(cell: Cell) -> str:
+    """How a cell's number was measured; empty for what is counted, not measured."""
     run = cell.runs[0]
-    measured = run.metrics[cell.metric]
-    data = run.dataset
-    stands_for = "" if data.name == data.mirrors else f", in place of {data.mirrors}"
-    detail = f"{measured.detail}, " if measured.detail else ""
-    return (
-        f"{detail}{measured.samples} samples of split {measured.split} of {data.name}"
-        f"{stands_for} (fingerprint {data.fingerprint[:8]})"
-    )
+    if cell.metric in run.metrics:
+        measured, data = run.metrics[cell.metric], run.dataset
+        stands_for = "" if data.name == data.mirrors else f", in place of {data.mirrors}"
+        detail = f"{measured.detail}, " if measured.detail else ""
+        return (
+            f"{detail}{measured.samples} samples of split {measured.split} of {data.name}"
+            f"{stands_for} (fingerprint {data.fingerprint[:8]})"
+        )
+    if cell.metric in quantities.QUANTITIES and quantities.QUANTITIES[cell.metric].of_hardware:
+        return f"{run.cost.devices} x {run.cost.device}, {run.cost.precision}"
+    return ""
 
 
 def _skipped(complaints: Sequence[str]) -> list[str]:
     if not complaints:
         return []
     return [f"records skipped: {len(complaints)}", *(f"skipped: {it}" for it in complaints)]
-
-
-def to_csv(table: Table) -> str:
-    """Comma-separated values, two decimals; several seeds as their mean."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header = [table.declaration.row_heading]
-    for column in table.columns:
-        header.append(column.key)
-        if column.published:
-            header += [f"{column.key} published", f"{column.key} difference"]
-    writer.writerow(header)
-    for row, cells in zip(table.rows, table.cells, strict=True):
-        line = [row.heading]
-        for column, cell in zip(table.columns, cells, strict=True):
-            line.append(_number(cell.mean))
-            if column.published:
-                line += [_number(cell.published), _number(cell.difference)]
-        writer.writerow(line)
-    return text.getvalue()
-
-
-def to_markdown(table: Table) -> str:
-    """A Markdown table that GitHub renders and that is aligned where it is not rendered."""
-    decimals = table.declaration.decimals
-    ours = "ours" if table.protocol == "paper" else table.protocol
-    header = [table.declaration.row_heading]
-    for column in table.columns:
-        header.append(f"{column.heading} ({ours})")
-        if column.published:
-            header += [f"{column.heading} published", "difference"]
-    body = []
-    for row, cells in zip(table.rows, table.cells, strict=True):
-        line = [row.heading]
-        for column, cell in zip(table.columns, cells, strict=True):
-            line.append(_mean_over_seeds(cell, decimals))
-            if column.published:
-                line += [_number(cell.published, decimals), _number(cell.difference, decimals, "+")]
-        body.append(line)
-    parts = [f"## {table.declaration.title} (protocol {table.protocol})", _preamble(table)]
-    parts.append(_aligned([header, *body]))
-    parts.append("\n".join(f"- {_one_line(note)}" for note in table.notes))
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _preamble(table: Table) -> str:
-    if table.protocol == "paper":
-        return "All in %."
-    data = SMALLER_DATA.get(table.protocol, "another protocol than the paper's")
-    warning = f"These numbers come from {data} and are not comparable with the published ones"
-    if any(column.published for column in table.columns):
-        warning += "; the published figures are shown for the shape of the table only"
-    return f"All in %. **{warning}.**"
-
-
-def _mean_over_seeds(cell: Cell, decimals: int) -> str:
-    text = _number(cell.mean, decimals)
-    if cell.deviation is None:
-        return text
-    return f"{text} ± {_number(cell.deviation, decimals)} (n={len(cell.runs)})"
-
-
-def _number(value: float | None, decimals: int = 2, sign: str = "") -> str:
-    if value is None:
-        return DASH
-    rounded = round(value, decimals) + 0.0  # + 0.0: a negative zero would print its sign
-    return f"{rounded:{sign}.{decimals}f}"
-
-
-def _aligned(lines: list[list[str]]) -> str:
-    """Lines of cells, the header first, as a Markdown table: names to the left, numbers right."""
-    lines = [[_one_line(cell).replace("|", r"\|") for cell in line] for line in lines]
-    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = [[line[0].ljust(widths[0]), *(map(str.rjust, line[1:], widths[1:]))] for line in lines]
-    padded.insert(1, rule)
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -20,8 +20,8 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=1,
     num_workers=2,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    batch_sampler=dict(type="AspectRatioBatchSampler"),
+    sampler=dict(type="PlacedSampler"),
+    batch_sampler=dict(type="PlacedBatches", by="AspectRatioBatchSampler"),
 )
 test_dataloader = dict(
     batch_size=1,
@@ -38,7 +38,7 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.001, momentum=0.9, weight_decay=5e-4),
 )
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=20)
+train_cfg = dict(type="ResumableLoop", max_epochs=20)
 test_cfg = dict(type="TestLoop")
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=500),

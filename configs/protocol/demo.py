@@ -39,4 +39,6 @@ detect = dict(
     region_size=7,
     proposals=(1000, 100),
 )
-segment = dict(base_size=128, crop_size=(112, 112), epochs=3, batch_size=8, lr=1)
+segment = dict(
+    base_size=128, crop_size=(112, 112), epochs=3, batch_size=8, lr=1, multi_scale=()
+)

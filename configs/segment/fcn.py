@@ -36,15 +36,17 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=4,
     num_workers=4,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    drop_last=True,
+    sampler=dict(type="PlacedSampler"),
+    batch_sampler=dict(type="PlacedBatches", drop_last=True),
 )
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,
     sampler=dict(type="DefaultSampler", shuffle=False),
 )
-test_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+test_evaluator = dict(type="ConfusionMetric")
+# factors on the base size, each also mirrored, of a second test; none without them
+multi_scale = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 limit = None  # train on this many pictures only, for a trial
 
@@ -57,7 +59,7 @@ optim_wrapper = dict(
         custom_keys=dict(decode_head=dict(lr_mult=10), auxiliary_head=dict(lr_mult=10))
     ),
 )
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=120)
+train_cfg = dict(type="ResumableLoop", max_epochs=120)
 test_cfg = dict(type="TestLoop")
 param_scheduler = [
     dict(type="PolyLR", power=0.9, eta_min=0, by_epoch=True, end=120, convert_to_iter_based=True)

@@ -1,9 +1,9 @@
-"""From what the user names to an exchange file, and from that file, strictly, to a model."""
+"""From an exchange file, strictly, to a model; what stands in a detector is what the file says."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
 
 from downstream import backbone, sources
 from downstream.__main__ import main, task_name
@@ -32,235 +31,6 @@ def _equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) ->
     return found.keys() == expected.keys() and all(
         torch.equal(found[name], expected[name]) for name in expected
     )
-
-
-# ---- what the user may say
-
-
-@pytest.mark.parametrize(("variant", "spec"), [(None, None), ("best", "random:resnet50")])
-def test_exactly_one_backbone_is_named(variant: str | None, spec: str | None):
-    with pytest.raises(InputError, match="name one backbone"):
-        sources.label(variant, spec)
-
-
-def test_a_misspelt_recipe_is_offered_the_nearest():
-    with pytest.raises(InputError, match=r"unknown recipe 'smoth': did you mean smooth"):
-        sources.label("smoth", None)
-
-
-@pytest.mark.parametrize(
-    ("spec", "label"),
-    [
-        ("random:resnet50d", "random-resnet50d"),
-        ("timm:resnet50.a1_in1k", "timm-resnet50.a1_in1k"),
-        ("file:../my weights/a.pth,arch=resnet50", "file-..-my-weights-a.pth-arch-resnet50"),
-    ],
-)
-def test_a_specification_becomes_a_file_name(spec: str, label: str):
-    assert sources.label(None, spec) == label
-
-
-@pytest.mark.parametrize("spec", ["resnet50d", "random:", ":resnet50d", "hub:resnet50d", ""])
-def test_other_kinds_of_specification_are_refused(spec: str, tmp_path: Path):
-    with pytest.raises(
-        InputError, match="is none of random:NAME, timm:NAME, torchvision:NAME/WEIGHTS or file:"
-    ):
-        sources.exchange_of(spec, tmp_path, "demo", 0)
-
-
-@pytest.mark.parametrize("kind", ["random:{}", "timm:{}", "file:FILE,arch={}"])
-def test_an_unknown_architecture_is_offered_the_nearest(kind: str, tmp_path: Path):
-    save_file(_named(), tmp_path / "weights.safetensors")
-    spec = kind.format("resnet50dd").replace("FILE", str(tmp_path / "weights.safetensors"))
-    with pytest.raises(InputError, match=r"unknown architecture 'resnet50dd': .*\bresnet50d\b"):
-        sources.exchange_of(spec, tmp_path, "demo", 0)
-
-
-def test_an_option_of_a_file_that_is_not_arch_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="'architecture=resnet50' is not of the form arch=NAME"):
-        sources.exchange_of("file:a.pth,architecture=resnet50", tmp_path, "demo", 0)
-
-
-def test_a_recipe_without_a_checkpoint_names_the_command(tmp_path: Path):
-    with pytest.raises(InputError, match="make pretrain VARIANT=best PROTOCOL=mini SEED=3"):
-        sources.of_recipe("best", tmp_path, "mini", 3)
-
-
-def test_a_recipes_checkpoint_is_found(tmp_path: Path):
-    path = tmp_path / "mini" / "pretrain" / "best" / "seed3" / "backbone.safetensors"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    assert sources.of_recipe("best", tmp_path, "mini", 3) == path
-
-
-# ---- random:
-
-
-def test_random_weights_follow_the_seed(tmp_path: Path, raw: Callable):
-    paths = [
-        sources.exchange_of(f"random:{ARCH}", tmp_path / str(i), "demo", seed)
-        for i, seed in enumerate((7, 7, 8))
-    ]
-    first, again, other = (backbone.load(path) for path in paths)
-    assert first.sha256 == again.sha256
-    assert first.sha256 != other.sha256
-    assert _equal(raw(paths[0])[0], raw(paths[1])[0])
-    weight = "layer2.0.conv1.weight"
-    assert not torch.equal(raw(paths[0])[0][weight], raw(paths[2])[0][weight])
-    assert (first.about.pretrained, first.about.seed, first.about.architecture) == (False, 7, ARCH)
-
-
-def test_random_takes_the_protocols_stand_in(tmp_path: Path):
-    path = sources.exchange_of("random:resnet50d", tmp_path, "demo", 0)
-    assert backbone.load(path).about.architecture == ARCH
-
-
-# ---- file:
-
-
-def _write_plain(tensors: dict[str, torch.Tensor], folder: Path) -> Path:
-    save_file(tensors, folder / "weights.safetensors")
-    return folder / "weights.safetensors"
-
-
-def _write_torch(wrap: Callable[[dict], Any], name: str = "weights.pth") -> Callable:
-    def write(tensors: dict[str, torch.Tensor], folder: Path) -> Path:
-        torch.save(wrap(tensors), folder / name)
-        return folder / name
-
-    return write
-
-
-WRITERS = {
-    "safetensors": _write_plain,
-    "bare": _write_torch(lambda t: t),
-    "state_dict": _write_torch(lambda t: {"state_dict": t, "epoch": 3}),
-    "model": _write_torch(lambda t: {"model": t, "args": {"lr": 0.1}}),
-    "module": _write_torch(lambda t: {f"module.{k}": v for k, v in t.items()}),
-    "both": _write_torch(lambda t: {"state_dict": {f"module.{k}": v for k, v in t.items()}}),
-    "zipless": _write_torch(lambda t: t, "weights.bin"),
-}
-
-
-@pytest.mark.parametrize("form", WRITERS)
-def test_forms_of_a_file(form: str, tmp_path: Path, raw: Callable):
-    expected = _named()
-    source = WRITERS[form](expected, tmp_path)
-    path = sources.exchange_of(f"file:{source},arch={ARCH}", tmp_path / "out", "demo", 0)
-    tensors, metadata = raw(path)
-    assert _equal(tensors, expected)
-    assert json.loads(metadata["classes"]) == 5
-    assert json.loads(metadata["pretrained"]) is True
-
-
-def test_a_file_without_a_classifier_is_complete(tmp_path: Path, raw: Callable):
-    expected = {k: v for k, v in _named().items() if not k.startswith("fc.")}
-    source = _write_plain(expected, tmp_path)
-    path = sources.exchange_of(f"file:{source},arch={ARCH}", tmp_path / "out", "demo", 0)
-    tensors, metadata = raw(path)
-    assert json.loads(metadata["classes"]) == 1
-    assert set(tensors) - set(expected) == {"fc.weight", "fc.bias"}
-    assert _equal({k: tensors[k] for k in expected}, expected)
-
-
-def test_an_exchange_file_knows_its_architecture(exchange: Callable, tmp_path: Path):
-    source = exchange()
-    assert sources.exchange_of(f"file:{source}", tmp_path / "out", "demo", 0) == source
-
-
-def test_a_foreign_file_without_arch_is_told_to_name_it(tmp_path: Path):
-    source = _write_plain(_named(), tmp_path)
-    with pytest.raises(InputError, match=r"say file:.*,arch=NAME"):
-        sources.exchange_of(f"file:{source}", tmp_path / "out", "demo", 0)
-
-
-class _Anything:
-    """Something that a checkpoint of tensors does not need."""
-
-
-def test_a_file_that_would_run_code_is_refused_with_the_reason(tmp_path: Path):
-    torch.save({"state_dict": _named(), "args": _Anything()}, tmp_path / "a.pth")
-    with pytest.raises(
-        InputError, match=r"not a readable checkpoint.*Unsupported global.*_Anything"
-    ):
-        sources.exchange_of(f"file:{tmp_path / 'a.pth'},arch={ARCH}", tmp_path, "demo", 0)
-
-
-def test_missing_files_are_named(tmp_path: Path):
-    for spec in ("file:none.safetensors", f"file:none.pth,arch={ARCH}"):
-        with pytest.raises(InputError, match=r"none\.\w+: no such checkpoint"):
-            sources.exchange_of(spec, tmp_path, "demo", 0)
-
-
-@pytest.mark.parametrize("content", [{"epoch": 3}, [torch.ones(2)], {"a": torch.ones(2), "b": 1}])
-def test_a_file_of_other_things_is_refused(content: Any, tmp_path: Path):
-    torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(InputError, match="expected a state dict of tensors"):
-        sources.read_tensors(tmp_path / "a.pth")
-
-
-def test_names_that_are_no_strings_do_not_fit(tmp_path: Path):
-    torch.save({0: torch.ones(2)}, tmp_path / "a.pth")
-    with pytest.raises(InputError, match="0 is not in the model"):
-        sources.exchange_of(f"file:{tmp_path / 'a.pth'},arch={ARCH}", tmp_path, "demo", 0)
-
-
-@pytest.mark.parametrize("form", ["safetensors", "bare"])
-@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])
-def test_truncated_files_are_refused(form: str, part: float, tmp_path: Path):
-    source = WRITERS[form](_named(), tmp_path)
-    content = source.read_bytes()
-    source.write_bytes(content[: int(part * len(content))])
-    with pytest.raises(InputError, match="not a readable"):
-        sources.read_tensors(source)
-
-
-def test_damaged_torch_files_are_refused_whatever_torch_raises(tmp_path: Path):
-    # the old format is a bare pickle, where torch raises IndexError, struct.error and others
-    path = tmp_path / "a.pth"
-    torch.save({"a": torch.ones(9)}, path, _use_new_zipfile_serialization=False)
-    content = path.read_bytes()
-    for length in range(0, len(content) - 40, 7):
-        path.write_bytes(content[:length])
-        with pytest.raises(InputError, match="not a readable"):
-            sources.read_tensors(path)
-
-
-# ---- timm:
-
-
-def test_without_a_network_the_message_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    def unreachable(*args: Any, **kwargs: Any) -> None:
-        raise OSError("We couldn't connect to the hub\nand a long explanation")
-
-    monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(InputError) as caught:
-        sources.exchange_of("timm:resnet50.a1_in1k", tmp_path, "demo", 0)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "(We couldn't connect to the hub)" in message
-    assert "Without a network" in message
-    assert "file:PATH,arch=resnet50" in message
-
-
-def test_timms_weights_bring_their_own_preprocessing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
-    original, asked = timm.create_model, []
-
-    def without_download(name: str, pretrained: bool = False, **kwargs: Any) -> torch.nn.Module:
-        asked.append((name, pretrained))
-        return original(name, pretrained=False, **kwargs)
-
-    monkeypatch.setattr(timm, "create_model", without_download)
-    name = "tf_mobilenetv3_small_minimal_100.in1k"
-    path = sources.exchange_of(f"timm:{name}", tmp_path, "demo", 0)
-    assert asked[0] == (name, True)
-    about = backbone.load(path).about
-    # timm's page for this model: inception's mean and deviation, 224 pixels, 87.5 %, bilinear
-    assert about.mean == about.std == (0.5, 0.5, 0.5)
-    assert (about.resolution, about.crop_ratio, about.interpolation) == (224, 0.875, "bilinear")
-    assert (about.classes, about.pretrained) == (1000, True)
 
 
 # ---- strict, or it raises
@@ -411,3 +181,107 @@ def test_what_no_task_uses(exchange: Callable):
 
 def test_the_classifiers_name_is_the_architectures():
     assert models.classifier(models.create("efficientnet_b0", 2)) == "classifier"
+
+
+# ---- at the start of a training: hash and features
+
+
+def _parts(task: str, path: Path, output_stride: int = 8) -> torch.nn.Module:
+    """The parts of a detector or segmenter that hold a backbone, in training mode."""
+    if task == "c4":
+        frozen = backbone.TimmFeatures(
+            str(path), out_levels=(-2,), frozen_stride=4, freeze_norm=True
+        )
+        parts = [frozen, backbone.TimmLastStage(str(path), freeze_norm=True)]
+    elif task == "fpn":
+        parts = [backbone.TimmFeatures(str(path), frozen_stride=4)]
+    else:
+        parts = [backbone.TimmFeatures(str(path), output_stride=output_stride)]
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), *parts).train()
+
+
+TASKS = ("c4", "fpn", "fcn")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_hash_is_of_the_tensors_in_place(task: str, exchange: Callable, raw: Callable):
+    path = exchange()
+    model = _parts(task, path)
+    tensors, _ = raw(path)
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if not name.startswith("fc."):
+            kind, shape = tensors[name].dtype, tuple(tensors[name].shape)
+            digest.update(f"{name} {kind} {shape}\n".encode() + tensors[name].numpy().tobytes())
+    assert backbone.sha256_in(model) == digest.hexdigest()
+    with torch.no_grad():
+        model[1].net.bn1.running_var[0] += 1e-6
+    assert backbone.sha256_in(model) != digest.hexdigest()
+
+
+@pytest.mark.parametrize("arch", ["resnet18d", "resnet50"])
+@pytest.mark.parametrize("task", TASKS)
+def test_features_agree_with_those_of_the_file(arch: str, task: str, exchange: Callable):
+    path = exchange(arch)
+    model = _parts(task, path)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    trained = [parameter.requires_grad for parameter in model.parameters()]
+    assert len(set(modes)) == (1 if task != "c4" else 2)
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    assert backbone.agreement(model, path) <= 1e-5
+    assert torch.equal(torch.rand(3), expected), "it draws no random numbers"
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == trained
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert _equal(model.state_dict(), before)
+
+
+def _last_stage(model: torch.nn.Module) -> torch.nn.Module:
+    return model[2].layer4 if len(model) > 2 else model[1].net.layer4
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("damage", ["tensor", "norm", "not finite", "other weights"])
+def test_features_of_other_weights_are_noticed(task: str, damage: str, exchange: Callable):
+    path = exchange("resnet18d")
+    model = _parts(task, path)
+    block = _last_stage(model)[1]
+    with torch.no_grad():
+        if damage == "tensor":
+            block.conv1.weight[5] *= 3
+        elif damage == "norm":
+            block.bn1, block.bn2 = block.bn2, block.bn1
+        elif damage == "not finite":
+            block.bn2.running_var[3] = float("nan")
+    if damage == "other weights":
+        model = _parts(task, exchange("resnet18d", seed=1))
+    with pytest.raises(InputError, match=r"the features of stride \d+ .* by up to"):
+        backbone.agreement(model, path)
+    assert model.training
+
+
+def test_another_dilation_is_noticed(exchange: Callable):
+    path = exchange("resnet18d")
+    model = _parts("fcn", path)
+    for module in model[1].net.layer4.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3):
+            module.dilation = module.padding = (1, 1)
+    with pytest.raises(InputError, match="features of stride 8 in the model differ"):
+        backbone.agreement(model, path)
+    model = _parts("fcn", path, output_stride=16)
+    assert backbone.agreement(model, path) <= 1e-5
+    model[1].output_stride = 8
+    with pytest.raises(InputError, match=r"are \[1, 256, 8, 8\], and its own \[1, 256, 16, 16\]"):
+        backbone.agreement(model, path)
+
+
+def test_pools_in_dilated_shortcuts_are_noticed(exchange: Callable, monkeypatch: Any):
+    path = exchange("resnet18d")
+    with monkeypatch.context() as patched:
+        patched.setattr(backbone, "identity_in_dilated_shortcuts", lambda model: None)
+        model = _parts("fcn", path)
+    with pytest.raises(InputError, match="features of stride 8 in the model differ"):
+        backbone.agreement(model, path)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pretrain import data, recipe, train
+from pretrain import data, loader, recipe, train
 from pretrain.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,3 +159,17 @@ def run(
         return main([*words, *places, "--workers", str(workers), *changes])
 
     return start
+
+
+@pytest.fixture
+def places_read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """The (epoch, sample, copy) of each sample that this process reads to train on."""
+    seen: list[tuple[int, int, int]] = []
+    read = loader.TrainingView.__getitem__
+
+    def note(view: loader.TrainingView, place: tuple[int, int, int]) -> loader.Sample:
+        seen.append(place)
+        return read(view, place)
+
+    monkeypatch.setattr(loader.TrainingView, "__getitem__", note)
+    return seen

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pretrain import command
+from pretrain.errors import InputError
+from results import record
 
 
 def test_defaults() -> None:
@@ -51,3 +53,35 @@ def test_a_limit_is_an_option_like_others() -> None:
     assert command.options(parser.parse_args([])) == []
     words = ["--limit", "64", "--cfg-options", "a=1"]
     assert command.options(parser.parse_args(words)) == ["a=1", "limit=64"]
+
+
+def test_a_run_opens_its_folder_once_and_touches_a_finished_product(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs" / "seed0"
+
+    assert command.unfinished(out, "one", "weights")
+    assert command.unfinished(out, "one", "weights")
+    (out / "weights").touch()
+    os.utime(out / "weights", (1e9, 1e9))
+    assert not command.unfinished(out, "one", "weights")
+    assert (out / "weights").stat().st_mtime > 1e9
+    assert command.unfinished(out, "two", "weights"), "another run"
+
+    said = [line.rpartition(": ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["new run", "resume run", "finished", "new run"]
+    assert (out.parent / "seed0.1" / "weights").exists()
+
+
+def test_a_folder_in_which_another_process_works_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "claim", lambda run: "process 5 on ship")
+
+    with pytest.raises(InputError) as caught:
+        command.unfinished(tmp_path / "seed0", "one")
+
+    assert str(caught.value) == (
+        f"{tmp_path / 'seed0'}: another run is at work there (process 5 on ship)"
+    )
+    assert not (tmp_path / "seed0").exists()

@@ -28,7 +28,8 @@ def test_a_plain_run_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
         values = torch.tensor([1.0, 2.0])
         assert distributed.sum_over_processes(values).tolist() == [1, 2]
         distributed.copy_from_first([values])
-        assert values.tolist() == [1, 2]
+        assert distributed.largest_over_processes(values).tolist() == [1, 2]
+        assert distributed.from_all("found") == ["found"]
     assert distributed.announced_world() == 1
 
 
@@ -62,8 +63,11 @@ with distributed.process_group() as device:
     held = torch.tensor([rank + 5, rank + 6])
     distributed.copy_from_first([held, held[:1]])
     total = distributed.sum_over_processes(torch.tensor([1.0, 10.0 * rank])).tolist()
+    largest = distributed.largest_over_processes(torch.tensor([5.0 - rank, 10.0 * rank])).tolist()
+    everyones = distributed.from_all({"rank": rank})
 assert not torch.distributed.is_initialized()
-Path(sys.argv[1], f"rank{rank}").write_text(repr((world, told, len(asked), total, held.tolist())))
+found = (world, told, len(asked), total, held.tolist(), largest, everyones)
+Path(sys.argv[1], f"rank{rank}").write_text(repr(found))
 """
 
 
@@ -85,4 +89,5 @@ def test_two_processes(tmp_path: Path) -> None:
     )
 
     found = [ast.literal_eval((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1)]
-    assert found == [(2, "rank 0", 1, [2, 10], [5, 6]), (2, "rank 0", 0, [2, 10], [5, 6])]
+    same = ([2, 10], [5, 6], [5, 10], [{"rank": 0}, {"rank": 1}])
+    assert found == [(2, "rank 0", 1, *same), (2, "rank 0", 0, *same)]

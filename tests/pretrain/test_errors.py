@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from pretrain.errors import InputError, exit_status, unknown
+from pretrain.errors import InputError, Interrupted, RunError, exit_status, unknown
 
 
 def test_unknown_offers_the_nearest_names() -> None:
@@ -33,6 +33,18 @@ def test_bad_input_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr() == ("", "trickbench: no such thing\n")
 
 
+@pytest.mark.parametrize(("kind", "status"), [(RunError, 1), (InputError, 2), (Interrupted, 75)])
+def test_each_kind_has_its_status_and_one_line(
+    kind: type[RunError], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> None:
+        raise kind("what was seen: what to do")
+
+    assert exit_status(run) == status
+    assert capsys.readouterr() == ("", "trickbench: what was seen: what to do\n")
+    assert issubclass(kind, RunError)
+
+
 def test_bad_input_from_a_worker_loses_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     def run() -> None:
         raise InputError(
@@ -43,7 +55,9 @@ def test_bad_input_from_a_worker_loses_its_traceback(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err.splitlines()[-1].endswith("no such thing")
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize(
+    "code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS]
+)
 def test_a_disk_that_takes_no_more_is_one_line_and_2(
     code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from pretrain.evaluate import accuracy, top_k_correct
 
@@ -48,7 +47,8 @@ def test_accuracy_is_numpys_over_uneven_batches(training: bool) -> None:
     weight = rng.normal(size=(8, 3)).astype(np.float32)
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
     model = Colour(weight).train(training)
-    batches = DataLoader(TensorDataset(torch.from_numpy(images), torch.from_numpy(labels)), 32)
+    pieces = [(torch.from_numpy(images[i : i + 32]), labels[i : i + 32]) for i in (0, 32, 64)]
+    batches = [(part, torch.from_numpy(numbers), []) for part, numbers in pieces]
 
     top1, top5, samples = accuracy(model, batches, torch.device("cpu"), mean, std)
 
@@ -60,3 +60,31 @@ def test_accuracy_is_numpys_over_uneven_batches(training: bool) -> None:
     assert 0 < top1 < top5 < 100
     assert model.modes == [False] * 3
     assert model.training is training
+
+
+def test_samples_without_a_label_do_not_count() -> None:
+    """Not for the accuracy, not for the number of samples, not for the network."""
+    rng = np.random.default_rng(2)
+    images = torch.from_numpy(rng.integers(0, 256, (12, 3, 4, 4), dtype=np.uint8))
+    labels = torch.from_numpy(rng.integers(0, 8, 12))
+    lost = torch.tensor([1, 4, 8, 9, 10, 11])  # all of the third batch
+    kept = torch.tensor([0, 2, 3, 5, 6, 7])
+    model = Colour(rng.normal(size=(8, 3)).astype(np.float32))
+    cpu, mean, std = torch.device("cpu"), (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+    whole = accuracy(model, [(images[kept], labels[kept], [])], cpu, mean, std)
+    labels[lost] = -1
+    model.modes.clear()
+
+    parts = zip(images.split(4), labels.split(4), strict=True)
+    found = accuracy(model, [(*part, []) for part in parts], cpu, mean, std)
+
+    assert found == whole
+    assert found[2] == 6
+    assert len(model.modes) == 2
+
+
+def test_nothing_to_count_is_no_accuracy() -> None:
+    model = Colour(np.zeros((8, 3), np.float32))
+    nothing = [(torch.zeros(2, 3, 4, 4), torch.tensor([-1, -1]), [("a", "b")])]
+
+    assert accuracy(model, nothing, torch.device("cpu"), (0.0,) * 3, (1.0,) * 3) == (0, 0, 0)

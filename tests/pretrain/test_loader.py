@@ -16,7 +16,7 @@ from pretrain.recipe import Recipe
 
 
 def indices(batches: loader.EpochBatches) -> list[list[int]]:
-    return [[index for _, index in batch] for batch in batches]
+    return [[index for _, index, _ in batch] for batch in batches]
 
 
 def flat(batches: list[list[int]]) -> list[int]:
@@ -43,7 +43,7 @@ def test_a_whole_number_of_batches_leaves_nothing_out() -> None:
 
 
 def test_keys_carry_their_epoch() -> None:
-    assert {number for batch in epoch(number=3) for number, _ in batch} == {3}
+    assert {number for batch in epoch(number=3) for number, _, _ in batch} == {3}
 
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
@@ -102,7 +102,28 @@ def test_a_batch_larger_than_the_set_is_refused() -> None:
     assert loader.steps_per_epoch(35, 12) == 2
 
 
-Batches = list[tuple[torch.Tensor, torch.Tensor]]
+def test_without_repeats_each_place_is_the_first_copy() -> None:
+    assert {copy for batch in epoch() for _, _, copy in batch} == {0}
+
+
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("world", [1, 2])
+def test_copies_stand_in_one_step_and_go_to_different_processes(world: int, start: int) -> None:
+    """96 places of an epoch of 100 samples: the first 32 of its order, each three times."""
+    parts = [list(epoch(rank=r, world=world, start=start, repeats=3)) for r in range(world)]
+
+    order = flat(indices(epoch()))
+    for step, batches in enumerate(zip(*parts, strict=True), start):
+        together = sorted(place[1:] for batch in batches for place in batch)
+        wanted = order[4 * step : 4 * step + 4]
+        assert together == sorted((index, copy) for index in wanted for copy in range(3))
+        for batch in batches:
+            copies = [index for _, index, _ in batch]
+            assert all(copies.count(index) in (3 // world, 3 // world + 1) for index in copies)
+    assert step == 7
+
+
+Batches = list[loader.Batch]
 
 
 def read(images: data.ImageSet, recipe: Recipe, workers: int, **changes) -> Batches:
@@ -113,7 +134,8 @@ def read(images: data.ImageSet, recipe: Recipe, workers: int, **changes) -> Batc
 
 def same(one: Batches, two: Batches) -> bool:
     return len(one) == len(two) and all(
-        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, two, strict=True)
+        torch.equal(a, c) and torch.equal(b, d) and p == q
+        for (a, b, p), (c, d, q) in zip(one, two, strict=True)
     )
 
 
@@ -140,7 +162,7 @@ def test_a_samples_crop_is_the_same_in_whichever_process_it_lands(
     alone = read(images, tiny_recipe, 0)
     parts = [read(images, tiny_recipe, 0, rank=r, world=2) for r in range(2)]
 
-    for step, (pixels, _) in enumerate(alone):
+    for step, (pixels, _, _) in enumerate(alone):
         found = torch.cat([part[step][0] for part in parts])
         one, two = ({p.numpy().tobytes() for p in x} for x in (pixels, found))
         assert one == two
@@ -154,7 +176,8 @@ def test_labels_stay_with_their_pictures(tiny_recipe: Recipe) -> None:
         "x", "x", "train", tuple("abcde"), labels, Path(), pixels=greys.astype(np.uint8)
     )
 
-    for pixels, found in read(images, tiny_recipe, 0):
+    for pixels, found, problems in read(images, tiny_recipe, 0):
+        assert problems == []
         assert torch.equal(pixels, (50 * found)[:, None, None, None].expand_as(pixels))
 
 
@@ -163,13 +186,14 @@ def test_a_samples_crop_changes_with_the_epoch(
 ) -> None:
     view = loader.TrainingView(make_images(4), tiny_recipe, seed=0)
 
-    crops = {view[n, 2][0].numpy().tobytes() for n in range(5)}
+    crops = {view[n, 2, 0][0].numpy().tobytes() for n in range(5)}
 
     assert len(crops) == 5
-    assert torch.equal(view[3, 2][0], view[3, 2][0])
-    assert view[0, 2][0].shape == (3, 32, 32)
+    assert torch.equal(view[3, 2, 0][0], view[3, 2, 0][0])
+    assert not torch.equal(view[3, 2, 0][0], view[3, 2, 1][0]), "nor are its copies the same"
+    assert view[0, 2, 0][0].shape == (3, 32, 32)
     other = loader.TrainingView(make_images(4), replace(tiny_recipe, train_resolution=48), seed=0)
-    assert other[0, 2][0].shape == (3, 48, 48)
+    assert other[0, 2, 0][0].shape == (3, 48, 48)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
@@ -180,7 +204,7 @@ def test_evaluation_sees_each_sample_once(
     view = loader.EvaluationView(make_images(count), 24, 1.0, "bilinear")
     seen: list[bytes] = []
     for rank in range(world):
-        for pixels, labels in loader.evaluation(view, 4, 0, rank=rank, world=world):
+        for pixels, labels, _ in loader.evaluation(view, 4, 0, rank=rank, world=world):
             assert len(pixels) == len(labels) <= 4
             for picture, label in zip(pixels, labels, strict=True):
                 seen.append(picture.numpy().tobytes() + bytes([int(label)]))
@@ -188,17 +212,3 @@ def test_evaluation_sees_each_sample_once(
     expected = [view[i][0].numpy().tobytes() + bytes([view[i][1]]) for i in range(count)]
     assert sorted(seen) == sorted(expected)
     assert len(set(expected)) == count
-
-
-def test_an_unreadable_picture_is_named_from_a_worker_too(
-    tmp_path: Path, tiny_recipe: Recipe
-) -> None:
-    files = tuple(f"{i}.jpg" for i in range(8))
-    images = data.ImageSet("x", "x", "train", ("a",), np.zeros(8, np.int64), tmp_path, files)
-
-    view = loader.TrainingView(images, tiny_recipe, seed=0)
-    for workers in (0, 1):
-        batches = iter(loader.training(view, epoch(8, 8), workers))
-        with pytest.raises(InputError, match=f"{tmp_path}/.*jpg: not a readable image"):
-            next(batches)
-        assert next(batches, None) is None  # which ends the worker

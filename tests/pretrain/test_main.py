@@ -19,7 +19,6 @@ from mmengine.config import Config
 from PIL import Image
 
 from pretrain import models, train
-from pretrain.__main__ import main
 from results import record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +117,7 @@ def test_a_finished_run_is_not_run_again(
     assert ": finished" in capsys.readouterr().out
     assert contents(out) == before
     assert exchange.stat().st_mtime > 1e9, "make sees that it is up to date"
-    assert [path.name for path in out.parent.iterdir()] == ["seed0"]
+    assert sorted(path.name for path in out.parent.iterdir()) == [".seed0.lock", "seed0"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,7 @@ def test_options_and_architectures_have_folders_of_their_own(run: Run, tmp_path:
     assert sorted(p.name for p in (tmp_path / "runs/demo/pretrain").iterdir()) == labels
     found = [record.read(seed_folder(tmp_path, label) / "record.json") for label in labels]
     assert [r.recipe for r in found] == labels
-    assert [r.config["lr"] for r in found] == [0.05, 0.01, 0.05]
+    assert [r.config["lr"] for r in found] == [0.1 / 8, 0.01, 0.1 / 8]
     assert [r.config["zero_gamma"] for r in found] == [True, False, True]
     architectures = ["resnet10d_narrow", "resnet10d_narrow", "resnet18d_narrow"]
     assert [r.backbone.architecture for r in found] == architectures

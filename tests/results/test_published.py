@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from results import published
-from results.declarations import TABLES
+from results.papers import TABLES
 
 SHAPES = {
     "bag-of-tricks/1": (6, 3),

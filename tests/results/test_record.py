@@ -6,6 +6,10 @@ import errno
 import json
 import multiprocessing
 import os
+import platform
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ from pydantic import ValidationError
 
 from results import record
 from results.record import Record
+
+ROOT = Path(__file__).resolve().parents[2]
 
 Make = Callable[..., Record]
 
@@ -170,3 +176,83 @@ def test_an_infinite_setting_is_not_lost(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     record.write(make(config={"ranges": [0, float("inf")]}), path)
     assert record.read(path).config == {"ranges": [0, "Infinity"]}
+
+
+def test_what_is_written_is_on_the_disk_and_so_is_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content before it gets its name, the folder after."""
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(file: int) -> None:
+        calls.append(("fsync", os.readlink(f"/proc/self/fd/{file}"), os.fstat(file).st_size))
+        fsync(file)
+
+    def note_replace(*paths: Any) -> None:
+        calls.append(("replace", *map(str, paths)))
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    path = tmp_path / "record.json"
+
+    record.write_atomically(path, b"content")
+
+    (first, temporary, size), (second, *names), (third, folder, _) = calls
+    assert (first, second, third) == ("fsync", "replace", "fsync")
+    assert size == 7
+    assert names == [temporary, str(path)]
+    assert folder == str(tmp_path)
+
+
+# --- one process at a time
+
+
+def test_a_process_may_claim_its_own_folder_again(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "seed0"
+
+    assert record.claim(run) is None
+    assert record.claim(run) is None
+    assert not run.exists(), "the lock lies beside it"
+    assert [path.name for path in run.parent.iterdir()] == [".seed0.lock"]
+
+
+CLAIM = """
+import os, signal, sys, time
+from multiprocessing import Process
+from pathlib import Path
+from results import record
+print(record.claim(Path(sys.argv[1])), flush=True)
+child = Process(target=time.sleep, args=(60,), daemon=True)
+child.start()
+print(child.pid, flush=True)
+sys.stdin.read()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_folder_is_free_again_when_its_process_is_killed(tmp_path: Path) -> None:
+    """Though a process that it had started lives on, with the lock's file open."""
+    run = tmp_path / "seed0"
+    first = subprocess.Popen(
+        [sys.executable, "-c", CLAIM, str(run)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert first.stdout.readline() == "None\n"
+    child = int(first.stdout.readline())
+
+    holder = record.claim(run)
+    assert holder == f"process {first.pid} on {platform.node()}"
+
+    first.stdin.close()
+    assert first.wait(timeout=60) == -signal.SIGKILL
+    first.stdout.close()
+    assert Path(f"/proc/{child}").exists()
+    try:
+        assert record.claim(run) is None
+    finally:
+        os.kill(child, signal.SIGKILL)

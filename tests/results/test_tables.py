@@ -11,9 +11,11 @@ import pytest
 
 from results import published, record
 from results.__main__ import main
-from results.declarations import TABLES, Declaration
+from results.declarations import Declaration
+from results.formats import to_csv, to_markdown
+from results.papers import TABLES
 from results.record import Backbone, Record
-from results.tables import Table, build, to_csv, to_markdown
+from results.tables import Table, build
 
 Make = Callable[..., Record]
 

@@ -1,0 +1,266 @@
+"""Finding, comparing, publishing and verifying the records below a folder of runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from results import record
+from results.record import Record, RecordError
+
+SUMS = "SHA256SUMS"  # beside exported records; `sha256sum --check` reads it too
+# What `diff` compares, in this order; times and the rest of the cost differ between any two runs.
+COMPARED = {
+    "config": ("config", "chosen", "seed", "task", "recipe", "protocol", "teacher_sha256"),
+    "data": ("dataset",),
+    "backbone": ("backbone",),
+    "versions": ("versions", "git"),
+    "device": ("cost.device", "cost.devices", "cost.precision"),
+    "metrics": ("metrics",),
+}
+_TRIAL = re.compile(r"-limit\d+$")
+
+
+def protocols(runs: Path) -> list[str]:
+    """The protocols that have a folder below `runs`."""
+    if not runs.is_dir():
+        return []
+    return sorted(it.name for it in runs.iterdir() if it.is_dir() and not it.name.startswith("."))
+
+
+def is_trial(run: Record) -> bool:
+    """Was it trained, or tested, on part of the data only (LIMIT=)?"""
+    return run.config.get("limit") is not None or _TRIAL.search(run.task) is not None
+
+
+def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record], list[str]]:
+    """Every attempt at every run, of one protocol or of all, and complaints about unreadable ones.
+
+    Raises:
+        RecordError: there is no such folder, or no such protocol in it.
+    """
+    there = protocols(runs)
+    if protocol is not None and protocol not in there:
+        raise RecordError(
+            f"{runs} has no protocol {protocol!r}; protocols there: {', '.join(there) or 'none'}"
+        )
+    found: dict[Path, Record] = {}
+    complaints: list[str] = []
+    for name in there if protocol is None else [protocol]:
+        more, wrong = record.read_attempts(runs, name)
+        found |= more
+        complaints += wrong
+    return found, complaints
+
+
+def for_tables(
+    runs: Path, protocol: str, take: Sequence[Path] = ()
+) -> tuple[list[Record], list[str]]:
+    """The records that tables are made of: the newest attempt at each run, and no trials.
+
+    Args:
+        take: attempts to take in place of the newest.
+
+    Returns:
+        Records, and complaints about what was skipped.
+
+    Raises:
+        RecordError: no such protocol, no such attempt, or no record at all.
+    """
+    found, skipped = attempts(runs, protocol)
+    chosen = {_run(path): path for path in record.newest(found)}
+    for wanted in take:
+        path = locate(runs, wanted, found)
+        chosen[_run(path)] = path
+    records = [found[path] for path in chosen.values() if not is_trial(found[path])]
+    if trials := len(chosen) - len(records):
+        skipped.append(f"{trials} trials on part of the training data (LIMIT=)")
+    if not records:
+        raise RecordError("\n".join([f"no readable record in {runs / protocol}", *skipped]))
+    return records, skipped
+
+
+def _run(path: Path) -> Path:
+    """The run that a record's file is an attempt at."""
+    return path.parent.with_name(path.parent.name.partition(".")[0])
+
+
+def locate(runs: Path, name: Path, found: Mapping[Path, Record]) -> Path:
+    """The file of a record that the user names: the file, its folder, or either below `runs`.
+
+    Raises:
+        RecordError: there is none.
+    """
+    for path in (name, name / "record.json", runs / name, runs / name / "record.json"):
+        if path in found:
+            return path
+    raise RecordError(f"{name}: no readable record; `trickbench runs list` names those in {runs}")
+
+
+def fields(run: Record) -> dict[str, Any]:
+    """Everything in a record by dotted names: "config.lr", "metrics.top1.value" ..."""
+    return dict(_leaves(run.model_dump(mode="json"), ""))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
+
+
+def select(
+    found: Mapping[Path, Record], conditions: Sequence[str] = (), every: bool = False
+) -> dict[Path, Record]:
+    """The records that fulfil all conditions; of each run the newest attempt, or every.
+
+    Args:
+        conditions: `FIELD=PATTERN`, a name of `fields` and a pattern of `fnmatch`.
+
+    Raises:
+        RecordError: a condition of another form.
+    """
+    pairs = [condition.partition("=") for condition in conditions]
+    for key, equals, _ in pairs:
+        if not (key and equals):
+            raise RecordError(f"{key!r} is not of the form FIELD=PATTERN, for example task=detect*")
+    chosen = {}
+    for path, run in (found if every else record.newest(found)).items():
+        values = fields(run) if pairs else {}
+        if all(fnmatchcase(str(values.get(key)), pattern) for key, _, pattern in pairs):
+            chosen[path] = run
+    return chosen
+
+
+def listing(runs: Path, chosen: Mapping[Path, Record]) -> list[list[str]]:
+    """A line for each record: its folder, when it finished, what it measured, what it cost."""
+    lines = [["run", "finished", "metrics", "device-hours", "commit"]]
+    for path, run in chosen.items():
+        metrics = [f"{name} {it.value:.2f}" for name, it in run.metrics.items() if "@" not in name]
+        commit = (run.git.commit or "unknown")[:8] + ("+" if run.git.clean is False else "")
+        lines.append(
+            [
+                str(path.parent.relative_to(runs)),
+                run.finished.strftime("%Y-%m-%d %H:%M"),
+                ", ".join(metrics[:4]) or f"{len(run.metrics)} metrics",
+                f"{run.cost.device_hours:.2f}",
+                commit,
+            ]
+        )
+    return lines
+
+
+def difference(one: Record, other: Record) -> list[list[str]]:
+    """What two runs differ in: lines of (kind, field, first value, second value)."""
+    left, right = fields(one), fields(other)
+    lines = []
+    for kind, prefixes in COMPARED.items():
+        for key in dict.fromkeys([*left, *right]):
+            if not any(key == it or key.startswith(f"{it}.") for it in prefixes):
+                continue
+            values = left.get(key, "not set"), right.get(key, "not set")
+            if values[0] != values[1]:
+                lines.append([kind, key, *map(str, values)])
+    return lines
+
+
+def export(runs: Path, chosen: Mapping[Path, Record], out: Path) -> list[Path]:
+    """Copies records, byte for byte, and the records of the backbones that they name.
+
+    `out` is then a folder of runs itself, with the SHA-256 of every record in `SHA256SUMS`.
+
+    Returns:
+        The files that were written; one that is there already is not written again.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    everything, _ = attempts(runs)
+    by_hash = {record.sha256_of(path): path for path in everything}
+    wanted = dict.fromkeys(chosen)
+    for run in chosen.values():
+        if (parent := by_hash.get(run.backbone.record_sha256 or "")) is not None:
+            wanted.setdefault(parent)
+    written = []
+    for path in wanted:
+        copy, content = out / path.relative_to(runs), path.read_bytes()
+        if not (copy.is_file() and copy.read_bytes() == content):
+            record.write_beside(copy, content)
+            written.append(copy)
+    there = sorted(out.glob("*/*/*/*/record.json"))
+    sums = "".join(f"{record.sha256_of(path)}  {path.relative_to(out)}\n" for path in there)
+    record.write_atomically(out / SUMS, sums.encode())
+    return written
+
+
+def verify(
+    runs: Path, chosen: Mapping[Path, Record], found: Mapping[Path, Record]
+) -> tuple[list[str], list[str]]:
+    """Computes every hash that records state again.
+
+    Of each record: the files that it lists, the weights beside it and the hash of the record in
+    them, the backbone's and the teacher's record that it names, and its line in SHA256SUMS.
+
+    Args:
+        found: all records below `runs`, among which those that others name are looked for.
+
+    Returns:
+        What is wrong, and what cannot be verified, for it is not here; each opens with a path.
+    """
+    by_hash = {record.sha256_of(path): path for path in found}
+    trained = {run.backbone.sha256 for run in found.values() if run.stage == "pretrain"}
+    sums = _sums(runs)
+    wrong, absent = [], []
+    for path, run in chosen.items():
+        mine = record.sha256_of(path)
+        if (stated := sums.get(path, mine)) != mine:
+            wrong.append(f"{path}: {SUMS} has {stated[:12]}, the file {mine[:12]}")
+        for name, expected in run.outputs.items():
+            output = path.parent / name
+            if not output.is_file():
+                absent.append(f"{output}: not here")
+            elif (actual := record.sha256_of(output)) != expected:
+                wrong.append(f"{output}: {actual[:12]}, the record has {expected[:12]}")
+        weights = path.parent / "backbone.safetensors"
+        if run.stage == "pretrain":
+            if weights.is_file():
+                wrong += _wrong_weights(weights, run, mine)
+            else:
+                absent.append(f"{weights}: not here")
+        elif (parent := run.backbone.record_sha256) is not None:
+            if parent not in by_hash:
+                absent.append(f"{path}: its backbone's record {parent[:12]} is not here")
+            elif found[by_hash[parent]].backbone.sha256 != run.backbone.sha256:
+                wrong.append(f"{path}: other weights than those of {by_hash[parent]}")
+        if (teacher := run.teacher_sha256) is not None and teacher not in trained:
+            absent.append(f"{path}: the record of its teacher's weights {teacher[:12]} is not here")
+    return wrong, absent
+
+
+def _sums(runs: Path) -> dict[Path, str]:
+    if not (runs / SUMS).is_file():
+        return {}
+    lines = (line.partition("  ") for line in (runs / SUMS).read_text().splitlines())
+    return {runs / name: stated for stated, _, name in lines}
+
+
+def _wrong_weights(weights: Path, run: Record, record_sha256: str) -> list[str]:
+    # torch takes seconds to import, and only this needs it
+    from pretrain import checkpoint
+    from pretrain.errors import InputError
+
+    try:
+        tensors, about = checkpoint.load_exchange(weights)
+    except InputError as error:
+        return [str(error)]
+    wrong = []
+    if (actual := checkpoint.weights_sha256(tensors)) != run.backbone.sha256:
+        wrong.append(f"{weights}: {actual[:12]}, the record has {run.backbone.sha256[:12]}")
+    if about.record_sha256 != record_sha256:
+        stated = about.record_sha256[:12] or "none"
+        wrong.append(f"{weights}: names the record {stated}, beside it is {record_sha256[:12]}")
+    return wrong
