@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ STAGES = {
     "evaluate": "top-1 and top-5 of a checkpoint and its classifier, at any resolutions",
     "detect": "Faster R-CNN on data in VOC's layout",
     "segment": "dilated FCN on ADE20K's or CamVid's layout",
-    "probe": "linear probe on frozen features, or full fine-tuning",
+    "probe": "linear or nearest-neighbour probe on frozen features, or full fine-tuning",
 }
 
 
@@ -40,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         if stage == "detect":
             sub.add_argument("--detector", help="c4, the paper's (default), or fpn")
         if stage == "probe":
-            sub.add_argument("--mode", default="linear", choices=("linear", "finetune"))
+            sub.add_argument("--mode", default="linear", choices=("linear", "knn", "finetune"))
+            sub.add_argument("--train-size", type=int, help="few-shot: 1000 is VTAB's 800 + 200")
         if stage == "evaluate":
             sub.add_argument("--images", type=Path, help="any folder of one folder per class")
             sub.add_argument("--resolutions", type=int, nargs="+", default=[], help="in pixels")
@@ -50,11 +50,14 @@ def main(argv: list[str] | None = None) -> int:
             sub.add_argument(
                 "--predictions", type=Path, help="write those for the test server to this file"
             )
-    about = "unpacks a protocol's archives, builds what is built from them, checks every set"
+    about = "unpacks and checks a protocol's data; `data list`, and `data check NAME` for one set"
     sub = stages.add_parser("data", help=about, description=about)
-    sub.add_argument("--protocol", required=True)
+    sub.add_argument("what", nargs="?", choices=("list", "check"))
+    sub.add_argument("name", nargs="?", help="of the set to check: a file of configs/data")
+    sub.add_argument("--protocol", help="whose sets to make ready, or to list")
     sub.add_argument("--data", type=Path, default=Path("data"), help="folder of all data sets")
     sub.add_argument("--archives", type=Path, help="folder of the archives")
+    sub.add_argument("--workers", type=int, default=command.default_workers())
     about = "turns a checkpoint into the exchange file, and says what became of each tensor"
     sub = stages.add_parser("import", help=about, description=about)
     sub.add_argument("backbone", help=sources.KINDS)
@@ -63,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.stage == "import":
         return exit_status(lambda: imported(args.backbone, args.out))
     if args.stage == "data":
-        return exit_status(lambda: prepare.run(args.protocol, args.data, args.archives))
+        return exit_status(lambda: data_sets(args))
     return exit_status(lambda: run(args))
 
 
@@ -105,16 +108,39 @@ def run(args: argparse.Namespace) -> None:
         from downstream import segment
 
         segment.run(task, dataset, args.data, args.workers, command.options(args))
-    elif args.mode == "linear":
-        if int(os.environ.get("RANK", "0")) > 0:
-            return  # the solver runs in one process
-        from downstream import linear
-
-        linear.run(task, dataset, args.data, args.workers, command.options(args))
-    else:
+    elif args.mode == "finetune":
         from downstream import finetune
 
-        finetune.run(task, dataset, args.data, args.workers, command.options(args))
+        finetune.run(task, dataset, args.data, args.workers, probe_options(args))
+    else:
+        from downstream import knn, linear
+
+        probe = {"linear": linear, "knn": knn}[args.mode]
+        probe.run(task, dataset, args.data, args.workers, probe_options(args))
+
+
+def probe_options(args: argparse.Namespace) -> list[str]:
+    """The settings of a probe that the user changes, `--limit` and `--train-size` among them."""
+    few = [] if args.train_size is None else [f"train_size={args.train_size}"]
+    return [*command.options(args), *few]
+
+
+def data_sets(args: argparse.Namespace) -> None:
+    """`data`, `data list` and `data check NAME`.
+
+    Raises:
+        InputError: a set is not as its config says, or the options are not this command's.
+    """
+    if args.what == "list":
+        prepare.describe_all(args.protocol)
+    elif args.what == "check":
+        if args.name is None:
+            raise recipe.InputError("name the set to check: trickbench data check NAME")
+        prepare.check_files(args.name, args.data, args.workers)
+    elif args.protocol is None:
+        raise recipe.InputError("name the protocol whose data to make ready: --protocol mini")
+    else:
+        prepare.run(args.protocol, args.data, args.archives)
 
 
 def imported(spec: str, out: Path) -> None:
@@ -164,11 +190,17 @@ def evaluated(args: argparse.Namespace, role: str) -> str:
 
 
 def task_name(args: argparse.Namespace) -> str:
-    """The folder of a run's task: the stage, and whatever the user chose other than the default."""
-    trial = None if args.limit is None else f"limit{args.limit}"
+    """The folder of a run's task: the stage, and whatever the user chose other than the default.
+
+    In this order: stage-detector-dataset-trainN-options-limitN. Options are sorted, and what suits
+    no file name in them is a hyphen, as in the names of recipes' folders.
+    """
+    few = getattr(args, "train_size", None)
     stage = args.mode if args.stage == "probe" else args.stage
-    choices = [getattr(args, "detector", None), args.dataset, trial]
-    return "-".join([stage, *(choice for choice in choices if choice)])
+    choices = [getattr(args, "detector", None), args.dataset, few and f"train{few}"]
+    name = "-".join([stage, *(choice for choice in choices if choice)])
+    trial = "" if args.limit is None else f"-limit{args.limit}"
+    return recipe.label(name, options=args.cfg_options) + trial
 
 
 if __name__ == "__main__":

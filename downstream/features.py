@@ -1,35 +1,150 @@
-"""Pooled features of a frozen backbone, extracted once and kept."""
+"""Pooled features of a frozen backbone: extracted once, by all processes, and kept for every probe.
+
+They lie at `runs/<protocol>/features/<key>.npy`, memory-mapped when they are read, where the key is
+a hash of all that decides them: weights, images and the transform. So every probe of a backbone on
+a data set shares them.
+"""
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import safetensors
 import torch
-from safetensors.numpy import load, save
+from mmengine.config import Config
 
+from downstream import backbone, engine
 from downstream.backbone import Loaded
-from pretrain import augment, loader, recipe
+from downstream.engine import Task
+from pretrain import augment, command, data, distributed, loader, recipe
 from pretrain.data import ImageSet, fingerprint
 from pretrain.errors import InputError
-from results.record import write_atomically
+from results import record
 
 
-def cached(
-    loaded: Loaded,
-    images: ImageSet,
-    folder: Path,
-    *,
-    resolution: int,
-    crop_ratio: float,
-    workers: int,
-    device: torch.device,
-) -> np.ndarray:
-    """Features [N, D] in float32 of an image set, from `folder` if they were extracted before.
+@dataclass(frozen=True)
+class Frozen:
+    """A data set as a frozen backbone sees it, and what a record says of how that came about.
 
-    They are kept under a hash of all that decides them: weights, images and the transform.
+    Attributes:
+        x_train, x_test: [N, D] in float32, memory-mapped.
+        samples_per_s: of the extraction; 0 if nothing had to be extracted.
     """
+
+    task: Task
+    settings: Config
+    loaded: Loaded
+    train: ImageSet
+    test: ImageSet
+    x_train: np.ndarray
+    x_test: np.ndarray
+    device: torch.device
+    devices: int
+    samples_per_s: float
+    started: datetime
+    began: float
+
+    def write_record(
+        self, metrics: dict[str, record.Metric], chosen: dict[str, Any] | None = None
+    ) -> None:
+        """The record of a probe that is finished now."""
+        wall = time.perf_counter() - self.began
+        engine.write_record(
+            self.task,
+            data.described(fingerprint(self.train, self.test), self.train, self.test),
+            self.loaded,
+            backbone.classifier_tensors(self.loaded.model),
+            engine.plain(self.settings._cfg_dict),
+            metrics,
+            record.Cost(
+                wall_s=wall,
+                samples_per_s=self.samples_per_s,
+                peak_memory_mb=distributed.peak_memory_mb(self.device),
+                device=distributed.device_name(self.device),
+                devices=self.devices,
+                precision="fp32",
+                device_hours=wall * self.devices / 3600,
+            ),
+            self.started,
+            chosen=chosen,
+        )
+
+
+def frozen(
+    task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]
+) -> Frozen | None:
+    """Everything that a probe on features needs; None if there is nothing (more) to do here.
+
+    That is so where the probe is finished already, and in all processes but the first, which have
+    helped to extract the features and leave.
+
+    Args:
+        task: its stage names the file of configs/probe.
+        options: changes to that file, `limit` and `train_size` among them.
+
+    Raises:
+        InputError: data, backbone or options do not fit.
+    """
+    started, began = datetime.now(UTC), time.perf_counter()
+    settings = read_settings(task.stage, task.protocol, options)
+    loaded = backbone.load(task.exchange)
+    whole, test = (data.load(dataset, data_root, role) for role in ("train", "test"))
+    train = data.part(whole, settings.limit, settings.train_size, task.seed)
+    identity = [
+        *(task.name, task.protocol, task.seed, engine.plain(settings._cfg_dict)),
+        *(fingerprint(train, test), loaded.sha256, loaded.about.mean, loaded.about.std),
+    ]
+    with distributed.process_group() as device:
+        if not command.unfinished(task.out, recipe.digest(identity)):
+            return None
+        extracting, fresh, found = time.perf_counter(), 0, []
+        for images in (train, test):
+            path = place(task, loaded, images, settings.resolution, settings.crop_ratio)
+            if not distributed.from_first(partial(intact, path, len(images))):
+                view = loader.EvaluationView(
+                    images, settings.resolution, settings.crop_ratio, loaded.about.interpolation
+                )
+                write(path, loaded, view, workers, device)
+                fresh += len(images)
+            found.append(np.load(path, mmap_mode="r"))
+        seconds = time.perf_counter() - extracting
+        devices, first = distributed.world(), distributed.rank() == 0
+    if not first:
+        return None
+    return Frozen(
+        task=task,
+        settings=settings,
+        loaded=loaded,
+        train=train,
+        test=test,
+        x_train=found[0],
+        x_test=found[1],
+        device=device,
+        devices=devices,
+        samples_per_s=fresh / seconds,
+        started=started,
+        began=began,
+    )
+
+
+def read_settings(stage: str, protocol: str, options: Sequence[str]) -> Config:
+    """A probe's config, as the protocol's section `linear` and the user's options change it."""
+    settings = recipe.read("probe", stage)
+    section = recipe.read_protocol(protocol).get("linear", {})
+    settings.merge_from_dict({k: v for k, v in section.items() if k in settings})
+    engine.override(settings, options)
+    return settings
+
+
+def place(task: Task, loaded: Loaded, images: ImageSet, resolution: int, crop_ratio: float) -> Path:
+    """The file of a backbone's features of an image set."""
     about = loaded.about
     key = recipe.digest(
         [
@@ -37,32 +152,85 @@ def cached(
             *(about.interpolation, about.mean, about.std),
         ]
     )
-    path = folder / f"{key[:16]}.safetensors"
+    return task.out.parents[2] / "features" / f"{key[:16]}.npy"
+
+
+def intact(path: Path, count: int) -> bool:
+    """Whether the features of `count` images are there, every byte as it was written."""
     try:
-        return load(path.read_bytes())["features"]
-    except (FileNotFoundError, safetensors.SafetensorError, KeyError):
-        pass  # never extracted, or damaged: extract
-    view = loader.EvaluationView(images, resolution, crop_ratio, about.interpolation)
-    features = extract(loaded, view, workers, device)
-    write_atomically(path, save({"features": features}))
-    return features
+        expected = path.with_suffix(".sha256").read_text()
+        return record.sha256_of(path) == expected and len(np.load(path, mmap_mode="r")) == count
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def write(
+    path: Path, loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
+) -> None:
+    """Extracts an image set's features, each process its share, and keeps them.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rank, world = distributed.rank(), distributed.world()
+    writer = distributed.from_first(os.getpid)  # two runs may be at it
+    parts = [path.with_name(f".{path.stem}-{writer}-{r}.npy") for r in range(world)]
+    whole = path.with_name(f".{path.stem}-{writer}.npy")
+    try:
+        _fill(
+            parts[rank], len(range(rank, len(view), world)), extract(loaded, view, workers, device)
+        )
+        distributed.wait_for_all()
+        if rank == 0:
+            _join(parts, whole, len(view))
+            digest = record.sha256_of(whole)
+            os.replace(whole, path)
+            record.write_atomically(path.with_suffix(".sha256"), digest.encode())
+        distributed.wait_for_all()
+    finally:
+        parts[rank].unlink(missing_ok=True)
+        whole.unlink(missing_ok=True)
+
+
+def _fill(path: Path, count: int, batches: Iterator[np.ndarray]) -> None:
+    """Writes batches [n, D] one after the other to a file of [count, D]."""
+    filled, kept = 0, None
+    for batch in batches:
+        if kept is None:
+            kept = np.lib.format.open_memmap(path, "w+", np.float32, (count, batch.shape[1]))
+        kept[filled : filled + len(batch)] = batch
+        filled += len(batch)
+    if kept is not None:
+        kept.flush()
+
+
+def _join(parts: Sequence[Path], path: Path, count: int) -> None:
+    """Puts the processes' shares, every so many-th sample each, into one file of [count, D]."""
+    shares = [np.load(part, mmap_mode="r") for part in parts if part.is_file()]
+    joined = np.lib.format.open_memmap(path, "w+", np.float32, (count, shares[0].shape[1]))
+    for rank, share in enumerate(shares):
+        joined[rank :: len(parts)] = share
+    joined.flush()
 
 
 @torch.no_grad()
 def extract(
     loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
-) -> np.ndarray:
-    """Features [N, D] in float32: what the model's classifier would see, in evaluation mode.
+) -> Iterator[np.ndarray]:
+    """This process's share of the features in float32, in batches [n, D], in evaluation mode.
+
+    They are what the model's classifier would see.
 
     Raises:
         InputError: a picture cannot be read; a feature of nothing would be a wrong number.
     """
     model = loaded.model.to(device).eval()
-    found = []
-    for images, _, problems in loader.batches_of(loader.evaluation(view, 256, workers)):
+    mine = loader.evaluation(view, 256, workers, rank=distributed.rank(), world=distributed.world())
+    for images, _, problems in loader.batches_of(mine):
         if problems:
             raise InputError(f"not a readable image: {': '.join(problems[0])}")
         pixels = images.to(device, non_blocking=True).float() / 255
         pixels = augment.normalise(pixels, loaded.about.mean, loaded.about.std)
-        found.append(model.forward_head(model.forward_features(pixels), pre_logits=True).cpu())
-    return torch.cat(found).numpy()
+        pooled = model.forward_head(model.forward_features(pixels), pre_logits=True)
+        yield pooled.float().cpu().numpy()

@@ -1,66 +1,116 @@
-"""Full fine-tuning: the pretraining loop, started from a checkpoint."""
+"""Full fine-tuning: the pretraining loop, started from a checkpoint, its rate and length chosen."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from downstream import backbone, engine
 from downstream.engine import Task
 from pretrain import command, data, distributed, recipe, train
+from pretrain.data import ImageSet
+from pretrain.errors import InputError
+from pretrain.recipe import Recipe
 from results import record
 
+AXES = ("epochs", "lr")  # of the grid; of equals, the first in this order wins
+OWN = ("grid", "held_out", "train_size")  # what configs/probe/finetune.py has beside a recipe
 
-def settings(
-    task: Task, dataset: str, options: Sequence[str], about: backbone.Exchange
-) -> recipe.Recipe:
-    """The fine-tuning recipe for a backbone: its architecture and moments, the protocol's size."""
-    found = recipe.from_config(recipe.read("probe", "finetune"), "finetune")
-    sized = recipe.under_protocol(found, recipe.read_protocol(task.protocol), "finetune")
-    fitted = replace(
-        sized,
-        arch=about.architecture,
-        dataset=dataset,
-        mean=about.mean,
-        std=about.std,
-        interpolation=about.interpolation,
-    )
-    return recipe.override(fitted, recipe.parse_options(list(options)))
+
+@dataclass(frozen=True)
+class Plan:
+    """The recipes to choose from, in order, and what they are trained on.
+
+    Attributes:
+        held_out: the share of the training set that they are compared on.
+        train_size: of a few-shot training set, or None.
+    """
+
+    candidates: tuple[Recipe, ...]
+    held_out: float
+    train_size: int | None
+
+    def described(self) -> dict[str, Any]:
+        """The settings that decide the result, as a record has them.
+
+        What is chosen is not among them: runs of several seeds may choose differently.
+        """
+        axes = {axis: sorted({getattr(c, axis) for c in self.candidates}) for axis in AXES}
+        own = {"grid": axes, "held_out": self.held_out, "train_size": self.train_size}
+        first = recipe.as_dict(self.candidates[0])
+        if len(self.candidates) > 1:
+            first = {key: value for key, value in first.items() if key not in AXES}
+        return first | own
+
+
+def plan(task: Task, dataset: str, options: Sequence[str], about: backbone.Exchange) -> Plan:
+    """The fine-tuning recipes for a backbone: its architecture and moments, the protocol's size.
+
+    Raises:
+        InputError: an option is none, or does not suit its setting.
+    """
+    config = recipe.read("probe", "finetune")
+    own = {key: config.pop(key) for key in OWN}
+    protocol = recipe.read_protocol(task.protocol)
+    grid = own["grid"] | protocol.finetune.get("grid", {})
+    wanted = recipe.parse_options(list(options))
+    own |= {key: wanted.pop(key) for key in OWN[1:] if key in wanted}
+    if not isinstance(own["held_out"], float) or not 0 < own["held_out"] < 1:
+        raise InputError(f"held_out={own['held_out']!r}: expected a share between 0 and 1")
+    found = recipe.from_config(config, "finetune")
+    candidates = []
+    for values in product(*(sorted(grid[axis]) for axis in AXES)):
+        sized = recipe.under_protocol(
+            replace(found, **dict(zip(AXES, values, strict=True))), protocol, "finetune"
+        )
+        fitted = replace(
+            sized,
+            arch=about.architecture,
+            dataset=dataset,
+            mean=about.mean,
+            std=about.std,
+            interpolation=about.interpolation,
+        )
+        candidates.append(recipe.override(fitted, wanted))
+    return Plan(tuple(dict.fromkeys(candidates)), own["held_out"], own["train_size"])
 
 
 def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
-    """Fine-tunes on the training set and reports the last epoch on test.
+    """Chooses on held-out training data, fine-tunes on all, reports the last epoch on test, once.
 
     Raises:
         InputError: data, backbone or options do not fit.
     """
     started = datetime.now(UTC)
     loaded = backbone.load(task.exchange)
-    chosen = settings(task, dataset, options, loaded.about)
+    planned = plan(task, dataset, options, loaded.about)
     whole, test_set = (data.load(dataset, data_root, role) for role in ("train", "test"))
-    train_set = data.limited(whole, chosen.limit, task.seed)
+    limit = planned.candidates[0].limit
+    train_set = data.part(whole, limit, planned.train_size, task.seed)
     fingerprint = data.fingerprint(train_set, test_set)
-    config = recipe.as_dict(chosen)
+    settings = planned.described()
     with distributed.process_group() as device:
-        identity = recipe.digest(
-            [task.name, task.protocol, task.seed, config, loaded.sha256, fingerprint]
-        )
-        if not command.unfinished(task.out, identity):
+        identity = [task.name, task.protocol, task.seed, settings, loaded.sha256, fingerprint]
+        if not command.unfinished(task.out, recipe.digest(identity)):
             return
-        outcome = train.fit(
-            train.Job(
-                recipe=chosen,
-                train=train_set,
-                test=test_set,
-                out=task.out,
-                seed=task.seed,
-                device=device,
-                workers=workers,
-                initial=loaded.model.state_dict(),
-            )
+        job = train.Job(
+            recipe=planned.candidates[0],
+            train=train_set,
+            test=test_set,
+            out=task.out,
+            seed=task.seed,
+            device=device,
+            workers=workers,
+            initial=loaded.model.state_dict(),
         )
+        chosen, trials, spent = choose(job, planned)
+        outcome = train.fit(replace(job, recipe=chosen))
+        wall = outcome.cost.wall_s + spent
         if distributed.rank() != 0:
             return
         engine.write_record(
@@ -68,7 +118,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
             data.described(fingerprint, train_set, test_set),
             loaded,
             backbone.classifier_tensors(loaded.model),
-            config,
+            settings,
             {
                 name: record.Metric(
                     value=value,
@@ -79,6 +129,53 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
                 )
                 for name, value in (("top1", outcome.top1), ("top5", outcome.top5))
             },
-            outcome.cost,
+            outcome.cost.model_copy(
+                update={"wall_s": wall, "device_hours": wall * distributed.world() / 3600}
+            ),
             started,
+            chosen={
+                **{axis: getattr(chosen, axis) for axis in AXES},
+                **({"held_out_top1": trials} if trials else {}),
+            },
         )
+        shutil.rmtree(task.out / "trials", ignore_errors=True)
+
+
+def choose(job: train.Job, planned: Plan) -> tuple[Recipe, dict[str, float | None], float]:
+    """The recipe with the best held-out top-1, that of each in percent, and the seconds spent.
+
+    Each is trained in a folder of its own below the run's, so that what was interrupted goes on
+    with the recipe that it was at, and those before it are only read again. One whose loss was not
+    finite has no top-1.
+
+    Raises:
+        InputError: the loss of every one was not finite.
+    """
+    if len(planned.candidates) == 1:
+        return planned.candidates[0], {}, 0.0
+    few = planned.train_size is not None
+    kept, held = data.held_out(job.train.labels, planned.held_out, job.seed, few)
+    parts: tuple[ImageSet, ImageSet] = (job.train.subset(kept), job.train.subset(held))
+    scores: dict[str, float | None] = {}
+    spent = 0.0
+    for candidate in planned.candidates:
+        name = trial_name(candidate)
+        out = job.out / "trials" / name / job.out.name
+        try:
+            trial = replace(job, recipe=candidate, train=parts[0], test=parts[1], out=out)
+            outcome = train.fit(trial)
+            scores[name], spent = outcome.top1, spent + outcome.cost.wall_s
+        except InputError as error:
+            if "the loss is not finite" not in str(error):
+                raise
+            scores[name] = None
+    best = max((score for score in scores.values() if score is not None), default=None)
+    if best is None:
+        raise InputError(f"the loss of every trial was not finite ({', '.join(scores)}): lower lr")
+    chosen = next(c for c in planned.candidates if scores[trial_name(c)] == best)
+    return chosen, scores, spent
+
+
+def trial_name(candidate: Recipe) -> str:
+    """As its folder is called: "epochs5-lr0.01"."""
+    return "-".join(f"{axis}{getattr(candidate, axis):g}" for axis in AXES)

@@ -1,4 +1,4 @@
-"""L-BFGS for a batch of smooth convex problems at once: the search direction, and the step along it.
+"""L-BFGS for a batch of smooth convex problems at once: the direction, and the step along it.
 
 Both are functions of tensors [P, ...] of P problems, so that what is expensive, the gradients of
 all of them, can be one matrix product; `downstream.logistic` is what they serve.

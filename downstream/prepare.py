@@ -12,9 +12,9 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from pretrain import data, recipe
-from pretrain.data import missing
+from pretrain import data, loader, recipe
 from pretrain.errors import InputError
+from pretrain.image_set import SUFFIXES, ImageSet, from_files, missing
 from results.record import sha256_of
 
 CELL, SIDE = 64, 3  # pixels of a Tiny-ImageNet picture; a tinyloc picture is 3 x 3 of them
@@ -45,9 +45,7 @@ def check(found: Config, data_root: Path) -> str:
         InputError: they are missing, or not as many.
     """
     if found.layout in data.READERS:
-        roles = (role for role in ("train", "test") if found.splits[role])
-        sets = [data.load(found.name, data_root, role) for role in roles]
-        counts = {images.split: len(images) for images in sets}
+        counts = {images.split: len(images) for images in image_sets(found, data_root)}
     else:
         from downstream import openmmlab
 
@@ -61,6 +59,68 @@ def check(found: Config, data_root: Path) -> str:
                 scenes.dataset_config(found, data_root, role, [])
         counts = dict(found.sizes)
     return ", ".join(f"{count} {split}" for split, count in counts.items())
+
+
+def image_sets(found: Config, data_root: Path) -> list[ImageSet]:
+    """The splits of a classification set that are there to be had."""
+    roles = (role for role in ("train", "test") if found.splits[role])
+    return [data.load(found.name, data_root, role) for role in roles]
+
+
+def check_files(name: str, data_root: Path, workers: int) -> None:
+    """`trickbench data check NAME`: counts a set's samples, and decodes each of its pictures.
+
+    Prints the files that are missing or cannot be decoded, each with the reason.
+
+    Raises:
+        InputError: there are such files, or the set is not as its config says.
+    """
+    found = data.config(name)
+    print(f"{name}: {check(found, data_root)}", flush=True)
+    if found.layout in data.READERS:
+        sets = image_sets(found, data_root)
+        if found.get("unlabelled") and (data_root / found.root / found.unlabelled.folder).is_dir():
+            sets.append(data.load_unlabelled(name, data_root))
+    else:
+        sets = [pictures(found, data_root)]
+    problems = [one for images in sets for one in loader.unreadable(images, workers)]
+    for path, reason in problems:
+        print(f"{path}\t{reason}")
+    if problems:
+        raise InputError(
+            f"{name}: {len(problems)} of {sum(map(len, sets))} files are missing or cannot be "
+            f"decoded, as listed. To get it: {found.get_it}"
+        )
+    digest = data.fingerprint(*sets)
+    if (pinned := found.get("fingerprint", digest)) != digest:
+        raise InputError(f"{name}: fingerprint {digest}, expected {pinned}: {found.get_it}")
+    print(f"{name}: {sum(map(len, sets))} pictures can be decoded; fingerprint {digest}")
+
+
+def pictures(found: Config, data_root: Path) -> ImageSet:
+    """The pictures and label maps of a set of boxes or masks, which have no class each."""
+    from downstream import scenes, voc
+
+    module = voc if found.layout == "voc" else scenes
+    root = data_root / found.root
+    paths = [p for p in module.fingerprint_parts(found, data_root) if p.suffix in SUFFIXES]
+    files = [str(path.relative_to(root)) for path in paths]
+    return from_files(found, "all", (), root, files, [0] * len(files))
+
+
+def describe_all(protocol: str | None) -> None:
+    """`trickbench data list`: every set, or those of a protocol, and where to get it."""
+    names = recipe.names("data")
+    if protocol is not None:
+        names = sorted(set(recipe.read_protocol(protocol).datasets.values()))
+    for name in names:
+        found = data.config(name)
+        sizes = ", ".join(f"{size:,} {split}" for split, size in found.sizes.items())
+        classes = found.classes if isinstance(found.classes, int) else len(found.classes or ())
+        print(
+            f"{name}: {sizes}; {classes or 'its own'} classes; layout {found.layout}, in "
+            f"{found.root}. To get it: {found.get_it}"
+        )
 
 
 def unpack(overlay: Config, archives: Path, data_root: Path) -> None:

@@ -124,8 +124,7 @@ def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(folder / f"state-{step:09d}.pt", buffer.getvalue())
-    # one run at a time writes here: a temporary file is what is left of one that was killed
-    for old in (*states(folder)[KEEP:], *folder.glob(".state-*.pt.*")):
+    for old in states(folder)[KEEP:]:
         old.unlink()
 
 

@@ -1,106 +1,21 @@
-"""Readers of classification sets, each in the layout in which its authors publish it."""
+"""Classification sets by their names: whole splits, and the parts of them that are trained on."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import pickle
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from PIL import Image
 
-from pretrain import decode, recipe, streams
+from pretrain import readers, recipe, streams
 from pretrain.errors import InputError
+from pretrain.image_set import SUFFIXES, ImageSet, fingerprint, from_files, missing
+from pretrain.readers import READERS, class_order
 from results import record
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """One split of a data set: labels in memory, pictures in files or, if small, in memory too.
-
-    Attributes:
-        name: the data set's own name, a file of configs/data.
-        mirrors: the set of the papers in whose place it stands.
-        split: the set's own word for the part: "train", "val", "test".
-        labels: int64 [N], indices into `classes`.
-        files: N paths below `root`; empty if `pixels` is given.
-        pixels: uint8 [N, H, W, 3] in RGB, or None.
-    """
-
-    name: str
-    mirrors: str
-    split: str
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    root: Path
-    files: tuple[str, ...] = ()
-    pixels: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def source(self, index: int) -> decode.Source:
-        """What a picture is decoded from: its file's bytes, or its pixels.
-
-        Raises:
-            decode.Unreadable: the file cannot be read.
-        """
-        if self.pixels is not None:
-            return self.pixels[index]
-        try:
-            return Path(self.path(index)).read_bytes()
-        except OSError as error:
-            raise decode.Unreadable(error.strerror or type(error).__name__) from error
-
-    def image(self, index: int) -> Image.Image:
-        """The picture in RGB, whatever its colours are on the disk.
-
-        Raises:
-            InputError: the file is missing or is no readable picture.
-        """
-        try:
-            return decode.whole(self.source(index))
-        except decode.Unreadable as error:
-            raise InputError(f"{self.path(index)}: not a readable image ({error})") from error
-
-    def path(self, index: int) -> str:
-        """Where a picture lies; for pixels in memory, its number."""
-        return str(self.root / self.files[index]) if self.files else f"{self.root}[{index}]"
-
-    def subset(self, indices: np.ndarray) -> ImageSet:
-        """The same set with only these samples, in this order."""
-        return ImageSet(
-            self.name,
-            self.mirrors,
-            self.split,
-            self.classes,
-            self.labels[indices],
-            self.root,
-            tuple(self.files[i] for i in indices) if self.files else (),
-            None if self.pixels is None else self.pixels[indices],
-        )
-
-
-def fingerprint(*sets: ImageSet) -> str:
-    """SHA-256 over each sample's label and its file's name and size, or its pixels."""
-    digest = hashlib.sha256()
-    for images in sets:
-        digest.update(f"{images.split} {len(images)} {images.classes}\n".encode())
-        digest.update(images.labels.tobytes())
-        if images.pixels is not None:
-            digest.update(images.pixels.tobytes())
-        for name in images.files:
-            digest.update(f"{name} {(images.root / name).stat().st_size}\n".encode())
-    return digest.hexdigest()
+__all__ = ["READERS", "ImageSet", "class_order", "fingerprint", "missing"]
 
 
 def config(name: str) -> Config:
@@ -108,11 +23,6 @@ def config(name: str) -> Config:
     found = recipe.read("data", name)
     found.name = name
     return found
-
-
-def missing(path: Path, wanted: str, data: Config) -> InputError:
-    """The error for data that are not there, or only in part."""
-    return InputError(f"{data.name}: {path}: {wanted}. To get it: {data.get_it}")
 
 
 def load(name: str, data_root: Path, role: str) -> ImageSet:
@@ -152,29 +62,6 @@ def load(name: str, data_root: Path, role: str) -> ImageSet:
     return images
 
 
-def _read_folder(data: Config, root: Path, split: str) -> ImageSet:
-    """ImageNet's: <split>/<class>/<file>."""
-    folder = root / split
-    if not folder.is_dir():
-        raise missing(folder, "no such folder", data)
-    classes = class_order(entry.name for entry in folder.iterdir() if entry.is_dir())
-    files, labels = [], []
-    for label, name in enumerate(classes):
-        inside = sorted(p.name for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES)
-        files += [f"{split}/{name}/{file}" for file in inside]
-        labels += [label] * len(inside)
-    return _from_files(data, split, classes, root, files, labels)
-
-
-def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Class folders in the order of their indices: by name, and numbers by their value, as in timm.
-
-    ImageNet-V2's folders are named by index: in the order of their names 10 would come before 2.
-    """
-    found = sorted(names)
-    return tuple(sorted(found, key=int) if all(map(str.isdecimal, found)) else found)
-
-
 def load_folder(folder: Path) -> ImageSet:
     """Any folder in ImageNet's layout: a folder of images for each class.
 
@@ -184,7 +71,7 @@ def load_folder(folder: Path) -> ImageSet:
     whole = folder.resolve()
     wanted = "a folder with a folder of images (.jpeg, .jpg, .png) for each class"
     name = f"images-{whole.name}"
-    images = _read_folder(
+    images = readers.read_folder(
         Config(dict(name=name, mirrors=name, get_it=wanted)), whole.parent, whole.name
     )
     if not len(images):
@@ -215,7 +102,7 @@ def load_unlabelled(name: str, data_root: Path) -> ImageSet:
         found = f"{len(names)} images, {len(set(names))} different ones"
         raise missing(folder, f"{found}, expected {about.size}", data)
     files = [f"{about.folder}/{name}" for name in names]
-    return _from_files(data, about.folder, (), root, files, [-1] * len(files))
+    return from_files(data, about.folder, (), root, files, [-1] * len(files))
 
 
 def submission(images: ImageSet, top: np.ndarray) -> str:
@@ -263,116 +150,6 @@ def answers(images: ImageSet) -> np.ndarray:
     return found
 
 
-def _read_places365(data: Config, root: Path, split: str) -> ImageSet:
-    """Places365's: categories_places365.txt, and <split>.txt with a path and a label a line."""
-    categories = root / "categories_places365.txt"
-    listing = root / f"{split}.txt"
-    for path in (categories, listing):
-        if not path.is_file():
-            raise missing(path, "no such file", data)
-    rows = [line.split() for line in categories.read_text().splitlines() if line.strip()]
-    order = sorted(rows, key=lambda row: int(row[1]))
-    pairs = [line.rsplit(maxsplit=1) for line in listing.read_text().splitlines() if line.strip()]
-    # the lists name their files from the split's folder, in some editions with a leading slash
-    files = [f"{split}/{path.lstrip('/')}" for path, _ in pairs]
-    for file in (files[0], files[-1]) if files else ():
-        if not (root / file).is_file():
-            raise missing(root / file, f"named in {listing.name}, but not there", data)
-    labels = [int(label) for _, label in pairs]
-    return _from_files(data, split, tuple(row[0] for row in order), root, files, labels)
-
-
-def _read_tiny_imagenet(data: Config, root: Path, split: str) -> ImageSet:
-    """Tiny-ImageNet's: train/<wnid>/images, val/val_annotations.txt; `wnids` are the part used."""
-    first, last = data.wnids
-    listing = root / "wnids.txt"
-    if not listing.is_file():
-        raise missing(listing, "no such file", data)
-    classes = tuple(listing.read_text().split()[first:last])
-    files: list[str] = []
-    labels: list[int] = []
-    if split == "train":
-        for label, wnid in enumerate(classes):
-            folder = root / "train" / wnid / "images"
-            if not folder.is_dir():
-                raise missing(folder, "no such folder", data)
-            inside = sorted(path.name for path in folder.iterdir())
-            files += [f"train/{wnid}/images/{name}" for name in inside]
-            labels += [label] * len(inside)
-    else:
-        index = {wnid: label for label, wnid in enumerate(classes)}
-        annotations = root / "val" / "val_annotations.txt"
-        if not annotations.is_file():
-            raise missing(annotations, "no such file", data)
-        for line in annotations.read_text().splitlines():
-            name, wnid = line.split("\t")[:2]
-            if wnid in index:
-                files.append(f"val/images/{name}")
-                labels.append(index[wnid])
-    return _from_files(data, split, classes, root, files, labels)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that makes arrays and plain values, and refuses to call anything else."""
-
-    ALLOWED = ("_reconstruct", "ndarray", "dtype", "encode")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] in ("numpy", "_codecs") and name in self.ALLOWED:
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
-
-
-def _read_pickle(data: Config, path: Path) -> dict[bytes, Any]:
-    if not path.is_file():
-        raise missing(path, "no such file", data)
-    content = path.read_bytes()
-    expected = data.get("md5", {}).get(path.name)
-    if expected and (found := hashlib.md5(content).hexdigest()) != expected:
-        raise missing(path, f"MD5 {found}, expected {expected}", data)
-    try:
-        return _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # what damaged bytes raise depends on where the damage is
-        raise missing(path, f"not a CIFAR batch ({error})", data) from error
-
-
-def _read_cifar(data: Config, root: Path, split: str) -> ImageSet:
-    """CIFAR's python version: pickled batches, planar RGB, 32 x 32."""
-    batches = [_read_pickle(data, root / name) for name in data.batches[split]]
-    meta = _read_pickle(data, root / data.meta)
-    label_key, names_key = data.label_key.encode(), data.names_key.encode()
-    try:
-        planar = np.concatenate([np.asarray(batch[b"data"], np.uint8) for batch in batches])
-        pixels = np.ascontiguousarray(planar.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-        labels = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
-        classes = tuple(name.decode() for name in meta[names_key])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise missing(root, f"not CIFAR's batches ({error!r})", data) from error
-    if len(pixels) != len(labels):
-        raise missing(root, f"{split} has {len(pixels)} pictures, {len(labels)} labels", data)
-    return ImageSet(data.name, data.mirrors, split, classes, labels, root, pixels=pixels)
-
-
-def _from_files(
-    data: Config,
-    split: str,
-    classes: tuple[str, ...],
-    root: Path,
-    files: list[str],
-    labels: list[int],
-) -> ImageSet:
-    label_array = np.asarray(labels, np.int64)
-    return ImageSet(data.name, data.mirrors, split, classes, label_array, root, tuple(files))
-
-
-READERS: dict[str, Callable[[Config, Path, str], ImageSet]] = {
-    "folder": _read_folder,
-    "places365": _read_places365,
-    "tiny-imagenet": _read_tiny_imagenet,
-    "cifar": _read_cifar,
-}
-
-
 def per_class_split(labels: np.ndarray, part: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of a training set cut in two, each class in the same proportion.
 
@@ -402,6 +179,57 @@ def limited(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
         raise InputError(f"a limit of {limit} samples: expected 1 or more")
     order = streams.generator("subset", seed).permutation(len(images))
     return images.subset(np.sort(order[:limit]))
+
+
+def part(images: ImageSet, limit: int | None, train_size: int | None, seed: int) -> ImageSet:
+    """What a probe trains on: the set, or so many of its samples, of each class as many as can be.
+
+    Args:
+        limit: of a trial.
+        train_size: of a few-shot protocol, which is 1000 in VTAB-1k (arXiv 1910.04867).
+
+    Raises:
+        InputError: fewer than 2 samples, or more than there are.
+    """
+    images = limited(images, limit, seed)
+    if train_size is None:
+        return images
+    if not isinstance(train_size, int) or not 2 <= train_size <= len(images):
+        raise InputError(f"a training set of {train_size}: expected 2 to {len(images)} samples")
+    rng = streams.generator("subset", seed)
+    return images.subset(balanced(images.labels, train_size, rng))
+
+
+def balanced(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Sorted indices of `count` random samples, of each class as many as of any other.
+
+    A class with fewer gives all that it has. Which classes give one more than others is random.
+    """
+    order = rng.permutation(len(labels))
+    mine = labels[order]
+    by_class = np.argsort(mine, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(mine[by_class]) > 0])
+    sizes = np.diff(np.r_[starts, len(mine)])
+    turn = np.empty(len(mine), np.int64)  # how many of its class come before a sample
+    turn[by_class] = np.arange(len(mine)) - np.repeat(starts, sizes)
+    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
+
+
+def held_out(
+    labels: np.ndarray, share: float, seed: int, few: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of a training set cut in two: those that stay, those to choose settings on; sorted.
+
+    Args:
+        labels: [N] of class indices.
+        share: that is held out: of each class, or, of a few-shot training set, in all, 200 of
+            VTAB-1k's 1000, however few samples a class then has.
+    """
+    if not few:
+        return per_class_split(labels, share, seed)
+    count = min(len(labels) - 1, max(1, round(share * len(labels))))
+    held = balanced(labels, count, streams.generator("split", seed))
+    return np.setdiff1d(np.arange(len(labels)), held), held
 
 
 def described(digest: str, *sets: ImageSet) -> record.Dataset:

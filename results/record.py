@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gc
 import hashlib
 import os
 import platform
@@ -43,7 +42,7 @@ PACKAGES = (
     "onedl-mmsegmentation",
 )
 
-Stage = Literal["pretrain", "evaluate", "detect", "segment", "linear", "finetune"]
+Stage = Literal["pretrain", "evaluate", "detect", "segment", "linear", "knn", "finetune"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -169,6 +168,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+TEMPORARY = ".tmp"
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, meets the old content or the new, never a part.
 
@@ -176,7 +178,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: the disk is full or the folder cannot be written; `path` is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -296,18 +298,6 @@ def read_attempts(runs: Path, protocol: str) -> tuple[dict[Path, Record], list[s
     Returns:
         Records by their files' paths, and complaints, each opening with a path.
     """
-    # A collection for every few records would look through all that were read before: as long as
-    # the reading itself. Nothing here is garbage.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return _read_attempts(runs, protocol)
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _read_attempts(runs: Path, protocol: str) -> tuple[dict[Path, Record], list[str]]:
     records: dict[Path, Record] = {}
     complaints = []
     folder = os.path.join(runs, protocol)
@@ -413,6 +403,8 @@ def claim(run: Path) -> str | None:
     file.write(f"process {os.getpid()} on {platform.node()}")
     file.flush()
     _claims.append(file)
+    for unfinished in run.rglob(f".*{TEMPORARY}"):  # of a process that was killed while writing
+        unfinished.unlink()
     return None
 
 

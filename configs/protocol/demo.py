@@ -23,7 +23,13 @@ stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
 # Factors on a recipe's epochs, batch size, learning rate and resolutions.
 pretrain = dict(epochs=1 / 15, batch_size=1 / 32, lr=1 / 8, resolution=64 / 224)
-finetune = dict(epochs=1 / 200, batch_size=1 / 24, lr=1, resolution=64 / 224)
+finetune = dict(
+    epochs=1 / 200,
+    batch_size=1 / 24,
+    lr=1,
+    resolution=64 / 224,
+    grid=dict(lr=(0.01,), epochs=(1000,)),  # no choice
+)
 # Linear probes see their pictures at these pixels.
 linear = dict(resolution=64)
 
@@ -39,6 +45,4 @@ detect = dict(
     region_size=7,
     proposals=(1000, 100),
 )
-segment = dict(
-    base_size=128, crop_size=(112, 112), epochs=3, batch_size=8, lr=1, multi_scale=()
-)
+segment = dict(base_size=128, crop_size=(112, 112), epochs=3, batch_size=8, lr=1, multi_scale=())

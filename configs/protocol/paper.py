@@ -8,8 +8,12 @@ datasets = {
     "imagenet-real": "imagenet-real",
     "imagenet-v2": "imagenet-v2",
     "places365": "places365",
+    "places365-large": "places365-large",
     "cifar10": "cifar10",
     "cifar100": "cifar100",
+    "flowers102": "flowers102",
+    "stanford-cars": "stanford-cars",
+    "inaturalist2019": "inaturalist2019",
     "voc": "voc",
     "ade20k": "ade20k",
 }

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.registry import MODELS, DefaultScope
@@ -107,11 +106,7 @@ def _affine_of_norms(net: nn.Module) -> set[str]:
 def test_faster_rcnn_with_a_pyramid(arch: str, exchange: Callable, data_root: Path):
     path = exchange(arch)
     model = _detector(path, "fpn", data_root)
-    assert (
-        [conv.in_channels for conv in model.neck.lateral_convs_modules()] == CHANNELS[arch]
-        if (hasattr(model.neck, "lateral_convs_modules"))
-        else [conv.conv.in_channels for conv in model.neck.lateral_convs] == CHANNELS[arch]
-    )
+    assert [side.conv.in_channels for side in model.neck.lateral_convs] == CHANNELS[arch]
     assert backbone.agreement(model, path) <= 1e-5
     with torch.no_grad():
         features = model.backbone(torch.zeros(1, 3, SIZE, SIZE))
@@ -180,24 +175,30 @@ def test_layer_norms_are_trained_where_batch_norms_are_frozen(exchange: Callable
     assert all(parameter.requires_grad for parameter in features.parameters())
 
 
-@pytest.mark.parametrize(
-    ("arch", "message"),
-    [
-        ("vit_tiny_patch16_224", r"takes pictures of one size; .* strides \[4, 8, 16, 32\]"),
-        ("maxvit_pico_rw_256", "takes pictures of one size"),
-        ("vit_tiny_patch16_rope_reg1_gap_256", None),
-        ("levit_128s", "takes pictures of one size"),
-        ("test_vit", None),
-    ],
-)
-def test_without_a_pyramid_the_probe_is_named(arch: str, message: str | None, exchange: Callable):
-    if not timm.is_model(arch):
-        pytest.skip("not in this timm")
-    with pytest.raises(InputError, match=rf"{arch} {message or '.*'}.*make probe takes this one"):
+@pytest.mark.parametrize("arch", ["vit_tiny_patch16_224", "maxvit_pico_rw_256"])
+def test_architectures_of_one_size_are_for_the_probe(arch: str, exchange: Callable):
+    with pytest.raises(
+        InputError, match=rf"{arch} takes pictures of one size; .*make probe takes this one"
+    ):
         TimmFeatures(str(exchange(arch)))
 
 
-@pytest.mark.parametrize("arch", ["legacy_seresnet18", "vit_tiny_patch16_224", "vgg11_bn"])
+@pytest.mark.parametrize("strides", [[16] * 12, [2, 4, 8, 16], [8, 16, 32]])
+def test_other_strides_are_for_the_probe(
+    strides: list[int], exchange: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    path = exchange()
+    info = [dict(reduction=stride, num_chs=8, module=f"layer{stride}") for stride in strides]
+    monkeypatch.setattr(backbone, "levels", lambda model: info)
+    with pytest.raises(
+        InputError, match=r"strides \[.*; .* need strides \[4, 8, 16, 32\].*make probe"
+    ):
+        TimmFeatures(str(path), out_levels=(-2,))
+
+
+@pytest.mark.parametrize(
+    "arch", ["legacy_seresnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"]
+)
 @pytest.mark.usefixtures("tiny_protocol")
 def test_without_dilation_other_architectures_and_tasks_are_named(
     arch: str, exchange: Callable, data_root: Path

@@ -8,7 +8,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import pytest
@@ -64,8 +64,8 @@ def _argv(words: list[str], data_root: Path, runs: Path, spec: str = f"random:{A
     return [words[0], *common, "--seed", "0", *words[1:]]
 
 
-def _hash_by_hand(path: Path, raw: Callable) -> str:
-    tensors = raw(path)[0]
+def _hash_by_hand(path: Path, raw: Callable, without: Set[str] = frozenset()) -> str:
+    tensors = {name: tensor for name, tensor in raw(path)[0].items() if name not in without}
     digest = hashlib.sha256()
     for name in sorted(tensors):
         array = tensors[name].numpy()
@@ -104,6 +104,13 @@ def test_a_stage_from_start_to_record(
     assert set(found.backbone.tensors_left_out) == left_out
     if stage != "linear":
         assert found.backbone.tensors_loaded == len(whole - left_out)
+    kept = {"detect": ["detections.npz"], "segment": ["confusion.npz"]}.get(stage, [])
+    assert sorted(found.outputs) == kept
+    for name in kept:
+        content = (path.parent / name).read_bytes()
+        assert found.outputs[name] == hashlib.sha256(content).hexdigest()
+    if kept:
+        assert found.backbone.sha256_in_model == _hash_by_hand(exchange, raw, left_out)
     assert sum(found.dataset.sizes.values()) == {"detect": 9, "segment": 7}.get(stage, 60)
     assert found.dataset.mirrors in ("voc", "ade20k", "cifar10")
     assert str(tmp_path) not in path.read_text()
@@ -123,7 +130,7 @@ def test_another_setting_is_another_run(data_root: Path, tmp_path: Path):
     words = STAGES["linear"][0]
     for more in ([], ["--cfg-options", "penalties=[0.5]"]):
         assert main(_argv([*words, *more], data_root, tmp_path)) == 0
-    folders = sorted(p.name for p in (tmp_path / "demo" / "linear-cifar10" / LABEL).iterdir())
+    folders = sorted(p.name for p in (tmp_path / "demo" / "linear-cifar10" / LABEL).glob("seed*"))
     assert folders == ["seed0", "seed0.1"], "the first is set aside, not lost"
 
 
@@ -157,12 +164,14 @@ def _tensors_before_and_after(
     def watch(runner: Runner) -> None:
         seen.append({k: v.clone() for k, v in backbone.weights_in(runner.model).items()})
 
-    monkeypatch.setattr(
-        engine.Meter, "before_train", lambda self, runner: watch(runner), raising=False
-    )
-    monkeypatch.setattr(
-        engine.Meter, "after_train", lambda self, runner: watch(runner), raising=False
-    )
+    for name in ("before_train", "after_train"):
+        original = getattr(engine.Meter, name)
+
+        def watched(self: engine.Meter, runner: Runner, original: Callable = original) -> None:
+            original(self, runner)
+            watch(runner)
+
+        monkeypatch.setattr(engine.Meter, name, watched)
     assert main(_argv(words, data_root, runs, spec)) == 0
     return seen[0], seen[1]
 
@@ -218,13 +227,14 @@ def test_the_recorded_average_precision_is_voc_maps_of_the_last_epoch(
     def compute_metrics(self: voc.VocMap, results: list) -> dict[str, float]:
         assert len(results) == 3
         measured.append(original(self, results))
-        return {"map": 12.5, "map_all_point": 25.0}
+        return {"map": 12.5, "map_all_point": 25.0, "ap_coco": 6.25}
 
     monkeypatch.setattr(voc.VocMap, "compute_metrics", compute_metrics)
     assert main(_argv(STAGES["c4"][0], data_root, tmp_path)) == 0
     assert len(measured) == 1, "tested once, after the last epoch"
     found = record.read(tmp_path / "demo" / "detect" / LABEL / "seed0" / "record.json")
-    assert {k: m.value for k, m in found.metrics.items()} == {"map": 12.5, "map_all_point": 25.0}
+    expected = {"map": 12.5, "map_all_point": 25.0, "ap_coco": 6.25}
+    assert {k: m.value for k, m in found.metrics.items()} == expected
     assert found.metrics["map"].split == "VOC2007 test"
 
 
@@ -265,11 +275,14 @@ def test_a_limit_is_what_is_trained_on(
             "c4": (4, {"train": 4, "test": 3}),
             "fcn": (2, {"training": 2, "validation": 3}),
         }[name]
+        original = engine.Meter.before_train_epoch
         monkeypatch.setattr(
             engine.Meter,
-            "before_train",
-            lambda self, runner: lengths.append(len(runner.train_dataloader.dataset)),
-            raising=False,
+            "before_train_epoch",
+            lambda self, runner: (
+                lengths.append(len(runner.train_dataloader.dataset)),
+                original(self, runner),
+            ),
         )
     assert main([*_argv(words, data_root, tmp_path), "--limit", str(limit)]) == 0
     assert lengths[0] == limit

@@ -1,25 +1,18 @@
-"""The detectors' and the segmenter's configs: the paper's values, and the protocols' sizes."""
+"""The tasks' configs: the sizes of protocols, single settings, limits, fingerprints."""
 
 from __future__ import annotations
 
 import inspect
-import math
 import runpy
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from mmcv.ops import RoIAlign
 from mmengine.config import Config, ConfigDict
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
-from torch import nn
+from mmengine.registry import MODELS
 
-from downstream import backbone, detect, engine, segment
-from downstream.engine import RUNNER_KEYS, Task
+from downstream import engine
+from downstream.engine import OWN_KEYS, RUNNER_KEYS
 from pretrain import data, recipe
 from pretrain.errors import InputError
 
@@ -66,8 +59,9 @@ def test_the_milestone_stays_at_14_of_20(epochs: int, milestone: int):
 
 
 def test_segmentation_takes_the_protocols_size():
-    size = dict(base_size=128, crop_size=(112, 96), epochs=6, batch_size=8, lr=2)
+    size = dict(base_size=128, crop_size=(112, 96), epochs=6, batch_size=8, lr=2, multi_scale=(1,))
     cfg = _read("segment", "fcn", size)
+    assert cfg.multi_scale == (1,)
     # the longer side does not limit
     assert _transform(cfg.train_pipeline, "RandomResize").scale == (1024, 128)
     assert _transform(cfg.test_pipeline, "Resize").scale == (1024, 128)
@@ -122,7 +116,7 @@ def test_every_size_of_a_protocol_is_used(protocol: str):
             *("scale", "epochs", "batch_size", "lr", "warmup", "regions", "region_size"),
             "proposals",
         },
-        "segment": {"base_size", "crop_size", "epochs", "batch_size", "lr"},
+        "segment": {"base_size", "crop_size", "epochs", "batch_size", "lr", "multi_scale"},
     }
     for stage, keys in known.items():
         assert set(settings[stage]) <= keys
@@ -133,260 +127,20 @@ def test_the_papers_protocol_changes_nothing():
     assert (settings.detect, settings.segment) == ({}, {})
 
 
-@pytest.mark.parametrize(("cells", "left"), [(7, 4), (14, 7), (8, 4)])
-def test_the_regions_cells(
-    cells: int, left: int, task: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
-):
-    made = task("detect")
-    protocol = Config(dict(detect=dict(region_size=cells)))
-    monkeypatch.setattr(recipe, "read_protocol", lambda name: protocol)
-    _, model = _detector(made, "c4", data_root)
-    head, channels = model.roi_head, 128
-    regions = torch.randn(3, channels, cells, cells)
-    with torch.no_grad():
-        scores, boxes = head.bbox_head.eval()(head.shared_head.eval()(regions))
-        assert head.shared_head(regions).shape == (3, 256, left, left)
-    assert (scores.shape, boxes.shape) == ((3, 21), (3, 80))
-    (align,) = head.bbox_roi_extractor.roi_layers
-    assert align.output_size == (cells, cells)
-    # the head averages over all that layer 4 leaves
-    assert head.bbox_head.avg_pool.kernel_size == (left, left)
-
-
-# ---- the paper's protocol
-
-
-@pytest.fixture
-def task(
-    exchange: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Task]:
-    monkeypatch.setattr(recipe, "read_protocol", lambda name: EMPTY)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-
-    def make(stage: str, arch: str = "resnet10d_narrow", **about: Any) -> Task:
-        path = exchange(arch, **about)
-        return Task(stage, stage, "x", "x", path, "paper", 0, tmp_path / "run")
-
-    return make
-
-
-def _detector(task: Task, name: str, data_root: Path) -> tuple[Config, nn.Module]:
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        cfg = detect.build_config(task, name, data.config("demo/voc"), data_root)
-        return cfg, MODELS.build(cfg.model)
-
-
-def _segmenter(task: Task, data_root: Path) -> tuple[Config, nn.Module]:
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        cfg = segment.build_config(task, data.config("demo/ade20k"), data_root)
-        return cfg, MODELS.build(cfg.model)
-
-
-def test_the_papers_detector(task: Callable, data_root: Path):
-    cfg, model = _detector(task("detect", "resnet50d"), "c4", data_root)
-    # C4: layers 1-3 are the features, layer 4 the head
-    assert sorted({n.split(".")[0] for n, _ in model.backbone.net.named_parameters()}) == [
-        *("bn1", "conv1", "layer1", "layer2", "layer3"),
-    ]
-    assert [n for n, _ in model.roi_head.shared_head.named_children()] == ["layer4"]
-    frozen = {
-        n.split(".")[0] for n, p in model.backbone.net.named_parameters() if not p.requires_grad
-    }
-    convolutions = {
-        n.split(".")[0]
-        for n, m in model.backbone.net.named_modules()
-        if isinstance(m, nn.Conv2d) and not m.weight.requires_grad
-    }
-    assert convolutions == {"conv1", "layer1"}
-    assert frozen == {"conv1", "bn1", "layer1", "layer2", "layer3"}, "the norms of the others"
-    model.train()
-    for part in (model.backbone, model.roi_head.shared_head):
-        norms = [m for m in part.modules() if isinstance(m, nn.BatchNorm2d)]
-        assert norms
-        assert not any(m.training or m.weight.requires_grad for m in norms)
-    # region proposals: 1024 channels, 15 anchors a place, stride 16
-    assert model.rpn_head.rpn_conv.in_channels == 1024
-    assert model.rpn_head.rpn_conv.out_channels == 1024
-    assert model.rpn_head.rpn_conv.kernel_size == (3, 3)
-    assert model.rpn_head.rpn_cls.out_channels == 15
-    assert model.rpn_head.prior_generator.strides == [(16, 16)]
-    expected = {
-        (round(16 * scale / math.sqrt(ratio), 2), round(16 * scale * math.sqrt(ratio), 2))
-        for scale in (2, 4, 8, 16, 32)
-        for ratio in (0.5, 1, 2)  # height by width
-    }
-    anchors = model.rpn_head.prior_generator.base_anchors[0].double().numpy()
-    sides = anchors[:, 2:] - anchors[:, :2]
-    assert {(round(w, 2), round(h, 2)) for w, h in sides} == expected
-    np.testing.assert_allclose(anchors[:, :2], -anchors[:, 2:], atol=1e-4)
-    training = model.train_cfg.rpn_proposal
-    assert (training.nms_pre, training.max_per_img) == (12_000, 2_000)
-    testing = model.rpn_head.test_cfg
-    assert (testing.nms_pre, testing.max_per_img) == (6_000, 300)
-    # regions
-    assert model.roi_head.bbox_sampler.num == 128
-    assert model.roi_head.bbox_sampler.pos_fraction == 0.25
-    assert model.roi_head.test_cfg.nms.iou_threshold == 0.3
-    (align,) = model.roi_head.bbox_roi_extractor.roi_layers
-    assert (align.output_size, align.spatial_scale) == ((14, 14), 1 / 16)
-    assert align.use_torchvision
-    assert model.roi_head.bbox_head.fc_cls.in_features == 2048
-    assert model.roi_head.bbox_head.fc_cls.out_features == 21
-    # data: shorter side 600, longer at most 1000; flips; RGB
-    assert _transform(cfg.train_pipeline, "Resize").scale == (1000, 600)
-    assert _transform(cfg.train_pipeline, "Resize").keep_ratio
-    assert _transform(cfg.train_pipeline, "RandomFlip").prob == 0.5
-    assert [t.type for t in cfg.train_pipeline] == [
-        *("LoadImageFromFile", "LoadAnnotations", "Resize", "RandomFlip", "PackDetInputs")
-    ]
-    assert cfg.model.data_preprocessor.bgr_to_rgb
-    kinds = [t.type for t in cfg.test_pipeline]
-    assert kinds.index("LoadAnnotations") > kinds.index("Resize")
-
-
-def _schedulers(cfg: Config, optimizer: torch.optim.Optimizer) -> list:
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        return [PARAM_SCHEDULERS.build(s | dict(optimizer=optimizer)) for s in cfg.param_scheduler]
-
-
-def test_the_papers_detection_schedule():
-    cfg = _read("detect", "c4")
-    assert cfg.train_cfg.max_epochs == 20
-    settings = cfg.optim_wrapper.optimizer
-    assert settings == dict(type="SGD", lr=0.001, momentum=0.9, weight_decay=5e-4)
-    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=settings.lr)
-    warmup, steps = _schedulers(cfg, optimizer)
-    lr = [optimizer.param_groups[0]["lr"]]
-    for _ in range(600):
-        optimizer.step()
-        warmup.step()
-        lr.append(optimizer.param_groups[0]["lr"])
-    np.testing.assert_allclose(lr[0], 1e-6)
-    np.testing.assert_allclose(np.diff(lr[:500]), np.diff(lr[:500])[0], rtol=1e-6, atol=1e-15)
-    np.testing.assert_allclose(lr[499:], 0.001)
-    by_epoch = []
-    for _ in range(20):
-        by_epoch.append(optimizer.param_groups[0]["lr"])
-        steps.step()
-    np.testing.assert_allclose(by_epoch, [0.001] * 14 + [0.0001] * 6)
-
-
-def test_the_papers_segmenter(task: Callable, data_root: Path):
-    cfg, model = _segmenter(task("segment", "resnet50d"), data_root)
-    with torch.no_grad():
-        features = model.backbone.eval()(torch.zeros(1, 3, 480, 480))
-    assert [tuple(f.shape[1:]) for f in features] == [
-        *((256, 120, 120), (512, 60, 60), (1024, 60, 60), (2048, 60, 60)),
-    ]
-    for head, channels in ((model.decode_head, 2048), (model.auxiliary_head, 1024)):
-        assert head.in_channels == channels
-        (block,) = head.convs
-        assert block.conv.kernel_size == (3, 3)
-        assert (block.conv.in_channels, block.conv.out_channels) == (channels, channels // 4)
-        assert isinstance(block.bn, nn.BatchNorm2d)
-        assert isinstance(block.activate, nn.ReLU)
-        assert head.dropout.p == 0.1
-        assert head.conv_seg.kernel_size == (1, 1)
-        assert head.conv_seg.out_channels == 150
-        assert not head.concat_input
-        assert head.loss_decode.avg_non_ignore
-    assert model.auxiliary_head.in_index == 2
-    assert model.decode_head.in_index == 3
-    assert model.decode_head.loss_decode.loss_weight == 1.0
-    assert model.auxiliary_head.loss_decode.loss_weight == 0.5
-    assert all(p.requires_grad for p in model.parameters())
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    lr = {id(p): g["lr"] for g in wrapper.optimizer.param_groups for p in g["params"]}
-    for name, parameter in model.named_parameters():
-        expected = 0.01 if name.startswith("backbone.") else 0.1
-        assert lr[id(parameter)] == pytest.approx(expected), name
-    for group in wrapper.optimizer.param_groups:
-        assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-4)
-    assert _transform(cfg.train_pipeline, "RandomCrop").crop_size == (480, 480)
-    resize = _transform(cfg.train_pipeline, "RandomResize")
-    assert min(resize.scale) == 520
-    assert resize.ratio_range == (0.5, 2.0)
-    assert max(resize.scale) * 0.5 >= 8 * 260, "the longer side sets no limit"
-    assert min(_transform(cfg.test_pipeline, "Resize").scale) == 520
-    assert _transform(cfg.train_pipeline, "RandomFlip").prob == 0.5
-    assert _transform(cfg.train_pipeline, "RandomBlur").prob == 0.5
-    assert model.data_preprocessor.size == (480, 480)
-
-
-def test_the_papers_segmentation_schedule():
-    cfg = _read("segment", "fcn")
-    assert cfg.train_cfg.max_epochs == 120
-    (settings,) = cfg.param_scheduler
-    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.01)
-    kind = PARAM_SCHEDULERS.get(settings.type)
-    values = {k: v for k, v in settings.items() if k not in ("type", "convert_to_iter_based")}
-    assert settings.convert_to_iter_based
-    schedule = kind.build_iter_from_epoch(optimizer=optimizer, epoch_length=3, **values)
-    found = []
-    for _ in range(360):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    # mmengine reaches the end with the last step, so that T is one less than the steps
-    expected = 0.01 * (1 - np.arange(360) / 359) ** 0.9
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
-
-
-def test_several_devices_share_their_batch_statistics(
-    task: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """On GPUs every trained BN of backbone and heads is SyncBN; one device or CPUs have BN."""
-    made = task("segment")
-    for gpus, world, kind in (
-        (False, "4", nn.BatchNorm2d),
-        (True, "1", nn.BatchNorm2d),
-        (True, "4", nn.SyncBatchNorm),
-    ):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus)
-        monkeypatch.setenv("WORLD_SIZE", world)
-        cfg = segment.build_config(made, data.config("demo/ade20k"), data_root)
-        model = MODELS.build(cfg.model)
-        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        assert all(isinstance(m, kind) for m in norms)
-        assert len(norms) > 10
-
-
-def test_shared_statistics_keep_the_activations_inside_norms(
-    exchange: Callable, monkeypatch: pytest.MonkeyPatch
-):
-    """EfficientNet's BN has its SiLU within; a plain conversion would drop it in silence."""
-    path = exchange("efficientnet_b0")
-    images = torch.randn(1, 3, 64, 64)
-    plain = backbone.TimmFeatures(str(path)).eval()(images)
-    monkeypatch.setattr(backbone, "shares_statistics", lambda: True)
-    shared = backbone.TimmFeatures(str(path)).eval()
-    assert any(isinstance(m, nn.SyncBatchNorm) for m in shared.modules())
-    for a, b in zip(shared(images), plain, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
-
-
-def test_the_pyramid_fits_any_backbone(task: Callable, data_root: Path):
-    _, model = _detector(task("detect", "regnety_002"), "fpn", data_root)
-    assert model.neck.in_channels == [24, 56, 152, 368]
-    _, model = _detector(task("detect", "resnet18d"), "fpn", data_root)
-    assert model.neck.in_channels == [64, 128, 256, 512]
-    assert model.roi_head.bbox_sampler.num == 128
-
-
 # ---- no key that nothing reads
 
 
 CONFIGS = [("detect", "c4"), ("detect", "fpn"), ("segment", "fcn")]
 READ_BY_US = {
     *("train_pipeline", "test_pipeline", "total_batch_size", "scale", "base_size", "crop_size"),
-    # `limit`, and of the bases variables that they have used up
-    *("norm_cfg", "data_preprocessor", "limit"),
+    # of the bases variables that they have used up
+    *("norm_cfg", "data_preprocessor"),
 }
 
 
 @pytest.mark.parametrize(("folder", "name"), CONFIGS)
 def test_top_level_keys_are_read(folder: str, name: str):
-    assert set(_read(folder, name)) - set(RUNNER_KEYS) <= READ_BY_US
+    assert set(_read(folder, name)) - {*RUNNER_KEYS, *OWN_KEYS} <= READ_BY_US
 
 
 def _arguments(kind: str, scope: str) -> set[str]:
@@ -429,35 +183,6 @@ def test_what_we_set_is_in_the_base_or_an_argument(folder: str, name: str, tmp_p
     assert _keys_nobody_knows(wrong, base, scope), "the check finds something to complain of"
 
 
-# ---- random weights
-
-
-def _random(task: Callable, stage: str) -> Task:
-    return task(stage, pretrained=False)
-
-
-def test_random_detectors_are_trained_as_a_whole(task: Callable, data_root: Path):
-    for name in ("c4", "fpn"):
-        _, model = _detector(_random(task, "detect"), name, data_root)
-        assert all(p.requires_grad for p in model.parameters())
-        model.train()
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-        assert norms
-        assert all(m.training for m in norms)
-
-
-def test_the_preprocessing_is_the_checkpoints(task: Callable, data_root: Path):
-    about = dict(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-    for build in (
-        lambda: _detector(task("detect", **about), "c4", data_root),
-        lambda: _segmenter(task("segment", **about), data_root),
-    ):
-        _, model = build()
-        preprocess = model.data_preprocessor
-        np.testing.assert_allclose(preprocess.mean.flatten(), [25.5, 51, 76.5], rtol=1e-6)
-        np.testing.assert_allclose(preprocess.std.flatten(), [102, 127.5, 153], rtol=1e-6)
-
-
 # ---- single settings
 
 
@@ -470,7 +195,7 @@ def test_a_misspelt_setting_is_offered_the_nearest():
         ("param_scheduler.0.strat_factor=1", "start_factor"),
     ):
         with pytest.raises(InputError, match=rf"unknown option .*did you mean .*{near}"):
-            engine.override(cfg, [word])
+            engine.override(cfg, [word], RUNNER_KEYS)
 
 
 def test_settings_are_reached_through_lists():
@@ -489,19 +214,47 @@ def test_places_that_are_not_there(word: str):
         engine.override(_read("detect", "c4"), [word])
 
 
-def test_a_limit_on_the_training_set():
-    parts = [dict(type="A"), dict(type="B")]
-    for limit, indices, left in ((None, None, 10), (6, 3, 6), (7, 3, 6), (1, 1, 2), (10, None, 10)):
-        for loader in (dict(datasets=parts), parts[0]):
-            cfg = Config(dict(limit=limit, train_dataloader=dict(dataset=loader)))
-            sizes = engine.limit_training(cfg, dict(train=10, test=5), "train")
-            found = cfg.train_dataloader.dataset
-            if loader is parts[0]:
-                assert found.get("indices") == (limit if indices else None)
-                assert sizes == dict(train=limit if indices else 10, test=5)
-            else:
-                assert [part.get("indices") for part in found.datasets] == [indices] * 2
-                assert sizes == dict(train=left, test=5)
+@pytest.mark.parametrize(
+    ("limit", "parts", "shares"),
+    [
+        (6, [10], [6]),
+        (6, [5, 5], [3, 3]),
+        (7, [5, 5], [4, 3]),
+        # VOC's: 5,011 and 11,540 of 16,551
+        (500, [5_011, 11_540], [151, 349]),
+        (1, [9, 1], [1]),
+        (1, [1, 9], [1]),
+        (10, [5, 5], [None, None]),
+        (None, [5, 5], [None, None]),
+    ],
+)
+def test_a_limit_takes_of_each_part_its_share(limit: int | None, parts: list, shares: list):
+    datasets = [dict(type="A", ann_file=str(size)) for size in parts]
+    cfg = Config(dict(limit=limit, train_dataloader=dict(dataset=dict(datasets=datasets))))
+    sizes = engine.limit_training(cfg, dict(train=sum(parts), test=5), "train", parts)
+    assert [part.get("indices") for part in cfg.train_dataloader.dataset.datasets] == shares
+    assert sizes == dict(train=limit or sum(parts), test=5)
+
+
+def test_a_limit_on_a_set_of_one_part():
+    cfg = Config(dict(limit=6, train_dataloader=dict(dataset=dict(type="A"))))
+    assert engine.limit_training(cfg, dict(train=10), "train") == dict(train=6)
+    assert cfg.train_dataloader.dataset.indices == 6
+
+
+def test_a_limit_of_nothing_is_refused():
+    cfg = Config(dict(limit=0, train_dataloader=dict(dataset=dict(type="A"))))
+    with pytest.raises(InputError, match="limit=0: expected at least 1"):
+        engine.limit_training(cfg, dict(train=10), "train")
+
+
+def test_only_what_a_task_reads_may_be_set():
+    cfg = _read("detect", "c4")
+    with pytest.raises(InputError, match="unknown option 'scale'"):
+        engine.override(cfg, ["scale=5"], RUNNER_KEYS)
+    # without a list, every setting may be
+    engine.override(cfg, ["total_batch_size=5"])
+    assert cfg.total_batch_size == 5
 
 
 def test_a_limit_beyond_the_training_set_is_none():
@@ -533,10 +286,3 @@ def test_a_fingerprint_follows_names_sizes_and_text(tmp_path: Path):
     picture.rename(moved)
     fourth = engine.fingerprint([moved, text], tmp_path)
     assert len({first, second, third, fourth}) == 4
-
-
-def test_levels_come_outermost_first(exchange: Callable):
-    found = backbone.levels(backbone.load(exchange("resnet18d")).model)
-    assert [(level["num_chs"], level["reduction"]) for level in found] == [
-        *((64, 2), (64, 4), (128, 8), (256, 16), (512, 32)),
-    ]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
+from torch import nn
 
-from downstream import detect, segment
+from downstream import detect, segment, sources
 from downstream.engine import Task
 from pretrain import recipe
 
@@ -188,3 +191,85 @@ def test_padding_is_zero_after_normalisation(segmentation: Config, task: Callabl
     outside[:HEIGHT, :WIDTH] = False
     assert (images[:, outside] == 0).all()
     assert (labels[outside] == 255).all()
+
+
+# ---- imported weights, a real JPEG, and timm's own transform
+
+# what the user says of the weights; mean and deviation of RGB from 0 to 255; the order of channels
+IMPORTED = {
+    "caffe": ("channels=bgr,mean=122/116/104,std=1/1/1", (122, 116, 104), (1, 1, 1), "bgr"),
+    "inception": (
+        "mean=127.5/127.5/127.5,std=127.5/127.5/127.5",
+        *((127.5,) * 3, (127.5,) * 3, "rgb"),
+    ),
+    "timm": ("channels=rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "rgb"),
+}
+
+
+@pytest.fixture
+def jpeg(tmp_path: Path) -> Path:
+    """A smooth picture in three unlike channels, with the usual halved colour."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    pixels = np.stack([x * 2, y * 3, 255 - x - y], axis=2).astype(np.uint8)
+    path = tmp_path / "real.jpg"
+    Image.fromarray(pixels).save(path, quality=90)
+    return path
+
+
+def _first_convolution(model: nn.Module, cfg: Config) -> tuple[torch.Tensor, torch.Tensor]:
+    """What goes into the first convolution and what comes out, for the first test picture."""
+    passed: list[torch.Tensor] = []
+    first = model.backbone.net.conv1[0]
+    first.register_forward_hook(lambda module, inputs, out: passed.extend((inputs[0], out)))
+    loader = cfg.test_dataloader | dict(batch_size=1, num_workers=0)
+    batch = model.data_preprocessor(next(iter(Runner.build_dataloader(loader, seed=0))), False)
+    with torch.no_grad():
+        model.eval()
+        model(**batch, mode="predict")
+    return passed[0], passed[1]
+
+
+@pytest.mark.parametrize("name", IMPORTED)
+@pytest.mark.parametrize("stage", ["detect", "segment"])
+def test_imported_weights_see_what_they_were_trained_on(
+    stage: str, name: str, jpeg: Path, request: pytest.FixtureRequest, tmp_path: Path
+):
+    options, mean, std, channels = IMPORTED[name]
+    folder = {"detect": "JPEGImages", "segment": "images"}[stage]
+    found = request.getfixturevalue({"detect": "detection", "segment": "segmentation"}[stage])
+    (tmp_path / "set" / folder / "a.jpg").write_bytes(jpeg.read_bytes())
+    theirs = timm.create_model("resnet10d_narrow", num_classes=2)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    spec = f"file:{tmp_path / 'theirs.pth'},arch=resnet10d_narrow,{options}"
+    path = sources.exchange_of(spec, tmp_path / "imported", "demo", 0)
+    task = Task(stage, stage, "x", "x", path, "tiny", 0, tmp_path / "run")
+    with DefaultScope.overwrite_default_scope({"detect": "mmdet", "segment": "mmseg"}[stage]):
+        if stage == "detect":
+            cfg = detect.build_config(task, "fpn", found, tmp_path)
+        else:
+            cfg = segment.build_config(task, found, tmp_path)
+        seen, out = _first_convolution(MODELS.build(cfg.model), cfg)
+
+    # timm's transform for validation, of which resizing has nothing to do here
+    transform = timm.data.create_transform(
+        (3, HEIGHT, WIDTH),
+        mean=tuple(value / 255 for value in mean),
+        std=tuple(value / 255 for value in std),
+    )
+    *_, to_tensor, normalise = transform.transforms
+    expected = normalise(to_tensor(Image.open(jpeg)))
+    scale = 255 / min(std)  # of one unit: pixels from 0 to 1 over the smallest deviation
+    difference = (seen[0, :, :HEIGHT, :WIDTH] - expected).abs().max().item()
+    assert difference <= 1e-6 * scale
+    assert out.shape[-2:] == tuple(-(-n // 2) for n in seen.shape[-2:])
+
+    # and the source's own first convolution, of the pixels in its own order
+    pixels = cv2.imread(str(jpeg)).astype(np.float32)  # BGR
+    own = (pixels - mean[::-1]) / std[::-1]
+    if channels == "rgb":
+        own = own[:, :, ::-1]
+    inputs = torch.zeros_like(seen)
+    inputs[0, :, :HEIGHT, :WIDTH] = torch.from_numpy(own.transpose(2, 0, 1).copy())
+    with torch.no_grad():
+        wanted = theirs.conv1[0](inputs)
+    torch.testing.assert_close(out, wanted, rtol=1e-4, atol=1e-6 * scale)

@@ -16,7 +16,10 @@ from torch import nn
 from downstream.backbone import TimmFeatures, TimmLastStage
 from pretrain.errors import InputError
 
-ARCHITECTURES = ("resnet18d", "resnet50", "efficientnet_b0", "convnext_atto", "regnety_002")
+ARCHITECTURES = (
+    *("resnet18d", "resnet50", "resnext50_32x4d", "seresnet18", "regnety_002", "regnety_004"),
+    *("efficientnet_b0", "mobilenetv1_100", "convnext_atto"),
+)
 
 
 def _images(size: int = 64, seed: int = 0) -> torch.Tensor:

@@ -235,16 +235,6 @@ def test_the_newest_two_stay_by_their_number(run: Path) -> None:
     assert checkpoint.load_state(run, CPU)["step"] == 100_000_000
 
 
-def test_what_a_killed_write_has_left_goes_with_the_next(run: Path) -> None:
-    for name in (".state-000000012.pt.x7k2_abc", ".state-000000013.pt.00000000"):
-        (run / name).write_bytes(b"half a state")
-    (run / ".history.json.x7k2_abc").write_bytes(b"for another to judge")
-
-    save(run, 15)
-
-    assert names(run) == [".history.json.x7k2_abc", "state-000000012.pt", "state-000000015.pt"]
-
-
 NEWEST, BEFORE = "state-000000012.pt", "state-000000009.pt"
 
 

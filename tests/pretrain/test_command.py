@@ -85,3 +85,15 @@ def test_a_folder_in_which_another_process_works_is_refused(
         f"{tmp_path / 'seed0'}: another run is at work there (process 5 on ship)"
     )
     assert not (tmp_path / "seed0").exists()
+
+
+def test_what_a_killed_write_has_left_goes_when_the_run_is_taken_up(tmp_path: Path) -> None:
+    run = tmp_path / "seed0"
+    assert command.unfinished(run, "same")
+    for name in (".state-000000012.pt.x7k2_abc.tmp", ".history.json.00000000.tmp"):
+        (run / name).write_bytes(b"half a file")
+    (run / "history.json").write_bytes(b"[]")
+
+    assert command.unfinished(run, "same")
+
+    assert sorted(path.name for path in run.iterdir()) == ["history.json", "identity"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from results import published
-from results.papers import TABLES
+from results.papers import OWN_TABLES, TABLES
 
 SHAPES = {
     "bag-of-tricks/1": (6, 3),
@@ -73,8 +73,9 @@ def test_figures_are_the_papers(
 
 
 def test_every_declared_row_and_column_is_published(tables: published.Published) -> None:
+    assert {it.name for it in TABLES} - {it.name for it in OWN_TABLES} == set(tables)
     for declaration in TABLES:
-        if declaration.name == "probes":
+        if declaration in OWN_TABLES:
             continue
         table = tables[declaration.name]
         assert [row.heading for row in declaration.rows] == list(table.rows)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import platform
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ def test_what_is_written_is_read(make: Make, tmp_path: Path) -> None:
         (("metrics", "top1", "value"), float("inf")),
         (("metrics", "top1", "samples"), 0),
         (("metrics", "top1", "split"), ...),
+        (("metrics", "top1", "value"), None),
+        (("cost", "flops"), -1),
         (("schema_version",), 2),
         (("stage",), "pretraining"),
         (("dataset", "fingerprint"), "not a hash"),
@@ -70,6 +72,52 @@ def test_a_wrong_record_is_refused_naming_file_and_field(
     with pytest.raises(record.RecordError) as refused:
         record.read(file)
     assert str(refused.value).startswith(f"{file}: {'.'.join(path)}: ")
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "told"),
+    [
+        ("%", 100.1, "100.1 is not within 0 to 100, unit '%'"),
+        ("%", -0.1, "-0.1 is not within 0 to 100, unit '%'"),
+        ("1", 1.5, "1.5 is not within 0 to 1, unit '1'"),
+    ],
+)
+def test_a_metric_out_of_its_units_range_is_refused(
+    make: Make, tmp_path: Path, unit: str, value: float, told: str
+) -> None:
+    metric = {"value": value, "unit": unit, "split": "val", "samples": 10}
+    file = tmp_path / "record.json"
+    file.write_text(altered(make(), "metrics", "top1", to=metric))
+    with pytest.raises(record.RecordError) as refused:
+        record.read(file)
+    assert str(refused.value).startswith(f"{file}: metrics.top1: ")
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("unit", ["%", "1"])
+def test_the_ends_of_a_units_range_are_in_it(make: Make, unit: str) -> None:
+    for value in (0.0, 100.0 if unit == "%" else 1.0):
+        assert make(values={"top1": value}, unit=unit).metrics["top1"].value == value
+
+
+def test_another_version_is_told_before_anything_else(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    document = json.loads(make().model_dump_json()) | {"a": 1, "schema_version": 7, "seed": "x"}
+    file.write_text(json.dumps(document))
+    with pytest.raises(record.RecordError) as refused:
+        record.read(file)
+    assert str(refused.value) == (
+        f"{file}: schema_version: 7 is unknown here; expected 1 (and 2 more)"
+    )
+
+
+def test_a_record_without_what_came_later_is_read(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    document = json.loads(make().model_dump_json())
+    for key in ("parameters", "flops"):
+        del document["cost"][key]
+    file.write_text(json.dumps(document))
+    assert record.read(file).cost.flops is None
 
 
 @pytest.mark.parametrize("content", [b"", b'{"stage": "pre', b"\xff\xfe", b"[]", b"null"])
@@ -147,29 +195,87 @@ def test_an_interrupted_write_leaves_the_old_content_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def _write_when_all_are_ready(written: Record, path: Path, barrier: Any) -> None:
-    barrier.wait(timeout=30)
-    record.write(written, path)
+def at_once(number: int, work: Callable[[int], None]) -> list[int]:
+    """Runs `work(k)` in so many forked processes that start together; returns their exit codes.
+
+    Forked, not spawned: fresh interpreters would take longer than all other tests.
+    """
+    waiting, starting = os.pipe()
+    children = []
+    for k in range(number):
+        if (child := os.fork()) == 0:
+            try:
+                os.close(starting)
+                os.read(waiting, 1)  # until the parent has closed the other end
+                work(k)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    os.close(starting)
+    os.close(waiting)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
-def test_many_writers_of_one_path_leave_one_whole_record(make: Make, tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    # Forked, not spawned: twenty fresh interpreters would take longer than all other tests.
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(20)
-    records = [make(seed=seed, config={"padding": "x" * 50_000}) for seed in range(20)]
-    writers = [
-        context.Process(target=_write_when_all_are_ready, args=(it, path, barrier))
-        for it in records
-    ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(timeout=30)
+def test_200_writers_of_one_run_lose_no_record(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "demo" / "pretrain" / "best" / "seed0" / "record.json"
+    finish = datetime(2025, 1, 1, tzinfo=UTC)
+    records = [make(finished=finish + timedelta(seconds=k)) for k in range(200)]
+    assert at_once(200, lambda k: record.write(records[k], path)) == [0] * 200
 
-    assert [writer.exitcode for writer in writers] == [0] * 20
-    assert record.read(path) in records
-    assert list(tmp_path.iterdir()) == [path]
+    attempts, complaints = record.read_attempts(tmp_path, "demo")
+    assert complaints == []
+    assert sorted(it.finished for it in attempts.values()) == [it.finished for it in records]
+    assert record.read_all(tmp_path, "demo") == ([records[-1]], [])
+    assert {it.name for it in path.parent.parent.rglob("*") if it.is_file()} == {"record.json"}
+
+
+def test_200_writers_of_as_many_runs_lose_no_record(make: Make, tmp_path: Path) -> None:
+    records = [make(seed=k, config={"padding": "x" * 50_000}) for k in range(200)]
+
+    def work(k: int) -> None:
+        record.write(
+            records[k], record.run_folder(tmp_path, "demo", "detect", "best", k) / "record.json"
+        )
+
+    assert at_once(200, work) == [0] * 200
+    read, complaints = record.read_all(tmp_path, "demo")
+    assert complaints == []
+    assert sorted(it.seed for it in read) == list(range(200))
+
+
+def test_the_same_run_again_is_a_new_attempt(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "demo" / "pretrain" / "best" / "seed0" / "record.json"
+    first, second = (make(finished=datetime(2025, 1, day, tzinfo=UTC)) for day in (1, 2))
+    record.write(first, path)
+    record.write(second, path)
+    aside = path.parent.with_name("seed0.1") / "record.json"
+    assert record.read_attempts(tmp_path, "demo")[0] == {path: second, aside: first}
+    assert record.newest({path: second, aside: first}) == {path: second}
+    assert record.newest({path: first, aside: second}) == {aside: second}  # by time, not by name
+
+
+def test_an_unfinished_attempt_does_not_hide_a_finished_one(make: Make, tmp_path: Path) -> None:
+    run = tmp_path / "demo" / "pretrain" / "best" / "seed0"
+    record.begin(run, "one")
+    record.write(make(), run / "record.json")
+    assert record.begin(run, "another") == "new"
+    assert record.read_all(tmp_path, "demo") == ([make()], [])
+
+
+def test_without_hard_links_records_are_kept_too(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "demo" / "pretrain" / "best" / "seed0" / "record.json"
+    for day in (1, 2, 3):
+        record.write(make(finished=datetime(2025, 1, day, tzinfo=UTC)), path)
+    attempts, _ = record.read_attempts(tmp_path, "demo")
+    assert sorted(it.finished.day for it in attempts.values()) == [1, 2, 3]
+    assert attempts[path].finished.day == 3
 
 
 def test_an_infinite_setting_is_not_lost(make: Make, tmp_path: Path) -> None:
