@@ -24,19 +24,22 @@ COMMON = --protocol $(PROTOCOL) --seed $(SEED) --data $(DATA) --runs $(RUNS) \
 OWN = $(if $(LIMIT),--limit $(LIMIT)) $(if $(OPTIONS),--cfg-options $(OPTIONS))
 HERE := $(RUNS)/$(PROTOCOL)
 
-# The name of a task's folder: the stage, and every choice that is not the default.
-TRIAL := $(if $(LIMIT),-limit$(LIMIT))
-WHOLE := pretrain$(if $(DATASET),-$(DATASET))
-PRETRAIN := $(WHOLE)$(TRIAL)
-DETECT := detect$(if $(DETECTOR),-$(DETECTOR))$(if $(DATASET),-$(DATASET))$(TRIAL)
-SEGMENT := segment$(if $(DATASET),-$(DATASET))$(TRIAL)
-PROBE := $(MODE)-$(DATASET)$(TRIAL)
 # The backbone's folder: a recipe's name, with its architecture if that is another one, or the
 # specification made a file name. A pretraining with settings of its own has them in its name too.
 file_name = $(if $(1),$(shell printf %s '$(1)' | tr -cs 'A-Za-z0-9._+-' -))
 RECIPE := $(VARIANT)$(if $(ARCH),-$(ARCH))
 TRAINED := $(RECIPE)$(if $(OPTIONS),-$(call file_name,$(sort $(OPTIONS))))
 BACKBONE_LABEL := $(if $(BACKBONE),$(call file_name,$(BACKBONE)),$(RECIPE))
+
+# The name of a task's folder: the stage, and every choice that is not the default, in this order.
+TRIAL := $(if $(LIMIT),-limit$(LIMIT))
+TRIED := $(if $(OPTIONS),-$(call file_name,$(sort $(OPTIONS))))$(TRIAL)
+WHOLE := pretrain$(if $(DATASET),-$(DATASET))
+PRETRAIN := $(WHOLE)$(TRIAL)
+DETECT := detect$(if $(DETECTOR),-$(DETECTOR))$(if $(DATASET),-$(DATASET))$(TRIED)
+SEGMENT := segment$(if $(DATASET),-$(DATASET))$(TRIED)
+PROBED := $(if $(TRAIN_SIZE),-train$(TRAIN_SIZE))$(TRIED)
+PROBE := $(MODE)-$(DATASET)$(PROBED)
 
 # Only the demo protocol's data are made; others are downloaded by hand (docs/data.md).
 DATA_READY := $(if $(filter demo,$(PROTOCOL)),$(DATA)/demo/manifest.json)
@@ -57,7 +60,7 @@ endif
 known = $(if $(filter-out $(2),$($(1))),$(error unknown $(1)=$($(1)): there are $(2)))
 $(call known,DATASET,$(sort $(basename $(notdir $(wildcard configs/data/*.py)))))
 $(call known,DETECTOR,c4 fpn)
-$(call known,MODE,linear finetune)
+$(call known,MODE,linear knn finetune)
 
 .PHONY: help
 help:
@@ -71,14 +74,15 @@ help:
 	@echo '  make evaluate VARIANT=best     top-1 and top-5 (RESOLUTIONS="160 224" CROP_RATIOS="0.95 1.0")'
 	@echo '  make detect   VARIANT=best     Faster R-CNN on it       (DETECTOR=fpn)'
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
-	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear or finetune)'
+	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear, knn or finetune)'
 	@echo '  make tables                    print and write the tables of all records'
 	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the mini data'
 	@echo
 	@echo '  PROTOCOL=demo|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
 	@echo '  BACKBONE=random:resnet50d, timm:NAME or file:PATH,arch=NAME  in place of VARIANT='
 	@echo '  ARCH=resnet18 (any of timm) in place of the recipe'\''s own architecture'
-	@echo '  TEACHER=backbone.safetensors  LIMIT=500  OPTIONS="epochs=1"  WORKERS=4  COMPILE=1  STRICT=1'
+	@echo '  TEACHER=backbone.safetensors  LIMIT=500  TRAIN_SIZE=1000  OPTIONS="epochs=1"  WORKERS=4'
+	@echo '  COMPILE=1  STRICT=1  of a pretraining'
 	@echo '  PYTHON=python  an environment of your own in place of .venv'
 
 # --- set-up -----------------------------------------------------------------------------------
@@ -195,8 +199,9 @@ endef
 choice = $(if $(2),--$(1) $(2))
 $(eval $(call downstream_rules,$(DETECT),detect $(call choice,detector,$(DETECTOR)) $(call choice,dataset,$(DATASET))))
 $(eval $(call downstream_rules,$(SEGMENT),segment $(call choice,dataset,$(DATASET))))
-$(foreach mode,linear finetune,$(foreach set,$(sort places365 cifar10 cifar100 $(DATASET)),\
-	$(eval $(call downstream_rules,$(mode)-$(set)$(TRIAL),probe --mode $(mode) --dataset $(set)))))
+$(foreach mode,linear knn finetune,$(foreach set,$(sort places365 cifar10 cifar100 $(DATASET)),\
+	$(eval $(call downstream_rules,$(mode)-$(set)$(PROBED),\
+		probe --mode $(mode) --dataset $(set) $(call choice,train-size,$(TRAIN_SIZE))))))
 
 # --- results ----------------------------------------------------------------------------------
 

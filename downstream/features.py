@@ -104,16 +104,19 @@ def frozen(
     with distributed.process_group() as device:
         if not command.unfinished(task.out, recipe.digest(identity)):
             return None
-        extracting, fresh, found = time.perf_counter(), 0, []
-        for images in (train, test):
-            path = place(task, loaded, images, settings.resolution, settings.crop_ratio)
-            if not distributed.from_first(partial(intact, path, len(images))):
-                view = loader.EvaluationView(
-                    images, settings.resolution, settings.crop_ratio, loaded.about.interpolation
-                )
-                write(path, loaded, view, workers, device)
-                fresh += len(images)
-            found.append(np.load(path, mmap_mode="r"))
+        extracting = time.perf_counter()
+        found = [
+            cached(
+                task.out.parents[2] / "features",
+                loaded,
+                images,
+                resolution=settings.resolution,
+                crop_ratio=settings.crop_ratio,
+                workers=workers,
+                device=device,
+            )
+            for images in (train, test)
+        ]
         seconds = time.perf_counter() - extracting
         devices, first = distributed.world(), distributed.rank() == 0
     if not first:
@@ -124,11 +127,11 @@ def frozen(
         loaded=loaded,
         train=train,
         test=test,
-        x_train=found[0],
-        x_test=found[1],
+        x_train=found[0][0],
+        x_test=found[1][0],
         device=device,
         devices=devices,
-        samples_per_s=fresh / seconds,
+        samples_per_s=sum(len(x) for x, fresh in found if fresh) / seconds,
         started=started,
         began=began,
     )
@@ -143,8 +146,23 @@ def read_settings(stage: str, protocol: str, options: Sequence[str]) -> Config:
     return settings
 
 
-def place(task: Task, loaded: Loaded, images: ImageSet, resolution: int, crop_ratio: float) -> Path:
-    """The file of a backbone's features of an image set."""
+def cached(
+    folder: Path,
+    loaded: Loaded,
+    images: ImageSet,
+    *,
+    resolution: int,
+    crop_ratio: float,
+    workers: int,
+    device: torch.device,
+) -> tuple[np.ndarray, bool]:
+    """Features [N, D] of an image set, memory-mapped, and whether they had to be extracted.
+
+    Called by all processes of a group, which see the same folder.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
     about = loaded.about
     key = recipe.digest(
         [
@@ -152,7 +170,12 @@ def place(task: Task, loaded: Loaded, images: ImageSet, resolution: int, crop_ra
             *(about.interpolation, about.mean, about.std),
         ]
     )
-    return task.out.parents[2] / "features" / f"{key[:16]}.npy"
+    path = folder / f"{key[:16]}.npy"
+    kept = distributed.from_first(partial(intact, path, len(images)))
+    if not kept:
+        view = loader.EvaluationView(images, resolution, crop_ratio, about.interpolation)
+        write(path, loaded, view, workers, device)
+    return np.load(path, mmap_mode="r"), not kept
 
 
 def intact(path: Path, count: int) -> bool:

@@ -22,7 +22,7 @@ from downstream.lbfgs import Pair, direction, dot, line_search, times
 
 HISTORY = 10  # pairs that L-BFGS keeps
 ITERATIONS = 5000
-STAGES = {torch.float32: 1e-7, torch.float64: 1e-8}  # with their tolerances
+STAGES = {torch.float32: 1e-7, torch.float64: 1e-9}  # with their tolerances
 BATCH_BYTES = 2**31  # of the logits of the penalties that are solved together
 
 

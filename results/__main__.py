@@ -25,7 +25,11 @@ def main(argv: list[str] | None = None) -> int:
         The exit status: 0, or 1 with the reason on standard error where there is nothing to show,
         or a hash is wrong.
     """
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["runs"] and words[1:2] not in (["-h"], ["--help"]):
+        actions = ("list", "show", "diff", "export", "verify")
+        words[1:1] = [] if words[1:2] and words[1] in actions else ["list"]
+    arguments = _parser().parse_args(words)
     # Ten thousand records are millions of objects, of which none is dropped: looking through them
     # again and again takes longer than reading them.
     collecting = gc.isenabled()
@@ -52,17 +56,18 @@ def tables(args: argparse.Namespace) -> int:
     """
     index, skipped = _records(args)
     figures = published.load()
-    empty = []
+    empty, texts = [], []
     for declaration in TABLES:
         table = build(declaration, index, figures, skipped)
         if table.empty:
             empty.append(declaration.name)
             continue
         stem = args.runs / args.protocol / "tables" / declaration.file
-        print(FORMATS["markdown"](table))
+        texts.append(FORMATS["markdown"](table))
         for name in dict.fromkeys(["markdown", "csv", *args.format]):
             content = FORMATS[name](table).encode()
             record.write_atomically(stem.with_suffix(SUFFIXES[name]), content)
+    print(*texts, sep="\n")
     if empty:
         print(f"No record yet for {', '.join(empty)}.")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -398,15 +398,19 @@ def test_the_figures_follow_from_what_is_kept(tmp_path: Path):
         np.testing.assert_array_equal(ours.labels, original.labels)
 
 
-def test_a_sample_of_pictures_with_repeats_is_a_set_like_any(tmp_path: Path):
+def test_a_sample_of_pictures_with_repeats_is_a_set_like_any():
     truths, found, pictures = _random_case(6, labels=3)
     detections, objects = _arrays(truths, found, pictures)
     chosen = np.random.default_rng(0).integers(0, pictures, pictures).tolist()
     by_hand = [
-        [type(thing)(new, *list(vars(thing).values())[1:]) for new, old in enumerate(chosen)
-         for thing in things if thing.picture == old]
+        [
+            replace(thing, picture=new)
+            for new, old in enumerate(chosen)
+            for thing in things
+            if thing.picture == old
+        ]
         for things in (truths, found)
-    ]  # fmt: skip
+    ]
     ours = voc.scores([detections[i] for i in chosen], [objects[i] for i in chosen], 4)
     assert ours["map"] == pytest.approx(_kit_mean(*by_hand, True), abs=1e-9)
     assert ours["map_all_point"] == pytest.approx(_kit_mean(*by_hand, False), abs=1e-9)

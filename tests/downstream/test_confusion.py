@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import Compose
 from mmengine.registry import METRICS, MODELS, DefaultScope
 from mmseg.evaluation.metrics import IoUMetric
-from mmseg.models.segmentors import EncoderDecoder  # noqa: F401 - registers it
 from PIL import Image
 from torch.nn import functional
 
-from downstream import confusion, scenes
+from downstream import backbone, confusion, scenes
 from pretrain import recipe
 
 Labels = list[np.ndarray]
@@ -135,7 +136,7 @@ SCALES = (0.5, 1.0, 1.5)
 def _network(path: Path) -> torch.nn.Module:
     cfg = recipe.read("segment", "fcn")
     model = cfg.model
-    model.backbone.checkpoint = str(path)
+    model.backbone.update(type=backbone.TimmFeatures, checkpoint=str(path))
     for head, channels in ((model.decode_head, 256), (model.auxiliary_head, 128)):
         head.update(in_channels=channels, channels=8, num_classes=5)
         head.norm_cfg = dict(type="BN", requires_grad=True)
@@ -145,7 +146,7 @@ def _network(path: Path) -> torch.nn.Module:
         return MODELS.build(model).eval()
 
 
-def test_the_views_mean_by_an_independent_loop(exchange, tmp_path: Path):
+def test_the_views_mean_by_an_independent_loop(exchange: Callable, tmp_path: Path):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     picture = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
@@ -155,8 +156,6 @@ def test_the_views_mean_by_an_independent_loop(exchange, tmp_path: Path):
     pipeline = recipe.read("segment", "fcn").test_pipeline
     pipeline[1].scale = (8 * 48, 48)
     with DefaultScope.overwrite_default_scope("mmseg"):
-        from mmcv.transforms import Compose
-
         transform = Compose(scenes.views(pipeline, SCALES))
         sample = dict(
             img_path=str(tmp_path / "a.png"),

@@ -1,20 +1,18 @@
-"""The probe against scikit-learn, its choice of penalty, and the features it is fitted on."""
+"""The probe against scikit-learn, many penalties at once, and its choice among them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from mmengine.config import Config
 from sklearn.linear_model import LogisticRegression
 
-from downstream import backbone, features, linear
+from downstream import linear, logistic
 from downstream.__main__ import main
 from pretrain import data
 from pretrain.data import ImageSet
@@ -66,6 +64,85 @@ def test_the_fit_is_scikit_learns(seed: int):
         np.testing.assert_allclose(found, peer.predict_proba(standard), atol=2e-4)
 
 
+GRID = [10.0**k for k in range(-6, 3)]
+
+
+def _like_a_networks(n: int, d: int, k: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised features whose variances fall with a power of their rank: badly conditioned."""
+    rng = np.random.default_rng(n + d)
+    labels = rng.permutation(np.arange(n) % k)
+    x = rng.normal(size=(n, d)) + spread * rng.normal(size=(k, d))[labels]
+    x = x * np.arange(1, d + 1) ** -1.0
+    return _standardised(np.maximum(x @ np.linalg.qr(rng.normal(size=(d, d)))[0], -0.1)), labels
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "k", "spread"),
+    [
+        (400, 20, 3, 0.2),  # overlapping
+        (300, 40, 5, 3.0),  # separable: hardly a loss at the weakest penalties
+        (60, 100, 4, 0.5),  # fewer samples than features
+        (500, 60, 12, 0.6),
+    ],
+)
+def test_every_penalty_of_the_grid_reaches_scikit_learns_objective(n, d, k, spread):
+    x, labels = _like_a_networks(n, d, k, spread)
+    weights, biases = logistic.solve(torch.from_numpy(x), torch.from_numpy(labels), k, GRID)
+    assert weights.shape == (9, k, d)
+    for weight, bias, penalty in zip(weights, biases, GRID, strict=True):
+        peer = LogisticRegression(C=1 / (n * penalty), tol=1e-9, max_iter=50_000).fit(x, labels)
+        best = _objective(peer.coef_.T, peer.intercept_, x, labels, penalty)
+        ours = _objective(weight.numpy().T, bias.numpy(), x, labels, penalty)
+        assert ours <= best * (1 + 1e-6), penalty
+        assert ours >= best * (1 - 1e-4), penalty  # the peer's own last digits
+
+
+def test_a_batch_is_what_each_penalty_is_alone(monkeypatch: pytest.MonkeyPatch):
+    x, labels = _like_a_networks(200, 20, 3, 0.5)
+    given = torch.from_numpy(x), torch.from_numpy(labels), 3
+    together = logistic.solve(*given, GRID)[0]
+    monkeypatch.setattr(logistic, "BATCH_BYTES", 1)  # then each is a batch of its own
+    alone = logistic.solve(*given, GRID)[0]
+    for one, other, penalty in zip(together, alone, GRID, strict=True):
+        np.testing.assert_allclose(
+            one, other, atol=0.03 * float(other.abs().max()), err_msg=penalty
+        )
+
+
+def test_the_cross_entropy_and_its_gradient():
+    generator = torch.Generator().manual_seed(0)
+    logits = 20 * torch.randn(2, 5, 7, generator=generator, dtype=torch.float64)
+    logits[1] += 1000  # nothing overflows
+    labels = torch.tensor([0, 1, 2, 3, 4, 0, 1])
+    logits.requires_grad_()
+    expected = torch.stack([torch.nn.functional.cross_entropy(one.T, labels) for one in logits])
+    (gradient,) = torch.autograd.grad(expected.sum(), logits)
+    value, slopes = logistic.losses(logits.detach(), labels)
+    torch.testing.assert_close(value, expected.detach())
+    torch.testing.assert_close(slopes / 7, gradient, rtol=1e-9, atol=1e-15)
+    p = logits.detach().softmax(dim=1)
+    torch.testing.assert_close(
+        logistic.curvature(slopes), (p * (1 - p)).mean(dim=2).clamp_min(1e-9), rtol=1e-6, atol=1e-12
+    )
+
+
+def test_a_gradient_keeps_its_digits_where_a_probability_is_nearly_one():
+    logits = torch.tensor([[[0.0], [40.0]]])  # exp(-40) is far below the rounding of 1 - p
+    _, slopes = logistic.losses(logits, torch.tensor([1]))
+    assert slopes[0, 1, 0].item() == pytest.approx(-np.exp(-40), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(30, 8), (8, 30)])
+def test_principal_axes_span_the_features(shape: tuple[int, int]):
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=shape))
+    axes = logistic.principal_axes(x)
+    rank = min(shape)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(rank, dtype=x.dtype))
+    torch.testing.assert_close(x @ axes @ axes.T, x)
+    turned = axes.T @ x.T @ x @ axes
+    torch.testing.assert_close(turned, torch.diag(torch.diag(turned)))
+
+
 def test_the_objective_by_hand():
     # two samples, two classes: -log(e^1 / (e^1 + e^0)) and -log(1/2), and 0.1 / 2 * 9
     logits = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
@@ -110,83 +187,6 @@ def test_the_penalty_is_chosen_on_the_part_held_out():
     assert len(set(expected)) > 1
     best = max(expected)
     assert penalty == max(p for p, s in zip(PENALTIES, expected, strict=True) if s == best)
-
-
-# ---- features
-
-
-@pytest.fixture
-def pictures() -> ImageSet:
-    rng = np.random.default_rng(1)
-    pixels = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-    labels = np.arange(6) % 2
-    return ImageSet("s", "s", "train", ("a", "b"), labels, Path("."), pixels=pixels)
-
-
-def _cached(path: Path, images: ImageSet, folder: Path, **changes: float) -> np.ndarray:
-    settings = dict(resolution=32, crop_ratio=1.0) | changes
-    return features.cached(
-        backbone.load(path), images, folder, workers=0, device=torch.device("cpu"), **settings
-    )
-
-
-def test_features_are_what_the_classifier_would_see(
-    exchange: Callable, raw: Callable, pictures: ImageSet, tmp_path: Path
-):
-    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
-    path = exchange(mean=mean, std=std)
-    found = _cached(path, pictures, tmp_path / "features")
-    peer = timm.create_model("resnet10d_narrow", num_classes=0).eval()
-    peer.load_state_dict({k: v for k, v in raw(path)[0].items() if not k.startswith("fc.")})
-    pixels = ((pictures.pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
-    with torch.no_grad():
-        expected = peer(torch.from_numpy(pixels).float()).numpy()
-    assert found.dtype == np.float32
-    assert found.shape == (6, 256)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_features_are_extracted_once(
-    exchange: Callable, pictures: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    path, folder = exchange(), tmp_path / "features"
-    first = _cached(path, pictures, folder)
-    monkeypatch.setattr(features, "extract", lambda *args: pytest.fail("extracted again"))
-    np.testing.assert_array_equal(_cached(path, pictures, folder), first)
-
-
-def test_all_that_decides_features_is_in_their_key(
-    exchange: Callable, pictures: ImageSet, tmp_path: Path
-):
-    path, folder = exchange(), tmp_path / "features"
-    first = _cached(path, pictures, folder)
-    others = [
-        _cached(exchange(seed=1), pictures, folder),
-        _cached(path, pictures, folder, crop_ratio=0.75),
-        _cached(path, pictures.subset(np.array([5, 4, 3, 2, 1, 0])), folder),
-    ]
-    _cached(path, pictures, folder, resolution=40)
-    assert len(list(folder.iterdir())) == 5
-    assert not any(np.array_equal(first, other) for other in others)
-
-
-def test_the_normalisation_is_in_the_key(exchange: Callable, pictures: ImageSet, tmp_path: Path):
-    # the same tensors under another normalisation give other features
-    folder = tmp_path / "features"
-    first = _cached(exchange(), pictures, folder)
-    second = _cached(exchange(mean=(0.1, 0.2, 0.3)), pictures, folder)
-    assert not np.array_equal(first, second)
-
-
-def test_damaged_features_are_extracted_again(
-    exchange: Callable, pictures: ImageSet, tmp_path: Path
-):
-    path, folder = exchange(), tmp_path / "features"
-    first = _cached(path, pictures, folder)
-    (kept,) = folder.iterdir()
-    for content in (b"", kept.read_bytes()[:100]):
-        kept.write_bytes(content)
-        np.testing.assert_array_equal(_cached(path, pictures, folder), first)
 
 
 # ---- the command

@@ -1,0 +1,308 @@
+"""`trickbench tables`, `table`, `compare` and `runs`: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain import checkpoint
+from results import record, store
+from results.__main__ import main
+from results.papers import TABLES
+from results.record import Record
+
+Make = Callable[..., Record]
+
+
+def keep(runs: Path, run: Record, attempt: str = "") -> Path:
+    """Writes a record where its run would."""
+    folder = record.run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
+    path = folder.with_name(folder.name + attempt) / "record.json"
+    record.write(run, path)
+    return path
+
+
+@pytest.fixture
+def runs(make: Make, tmp_path: Path) -> Path:
+    """Two backbones through detection and linear probes, and what they started from."""
+    folder = tmp_path / "runs"
+    for recipe, top1, score in (("best", 76.0, 46.0), ("d-efficient", 33.0, 48.0)):
+        keep(folder, make(recipe=recipe, values={"top1": top1}))
+        detect = {"stage": "detect", "mirrors": "voc", "values": {"map": score}}
+        keep(folder, make(recipe=recipe, **detect))
+        linear = {"stage": "linear", "task": "linear-cifar10", "mirrors": "cifar10"}
+        keep(folder, make(recipe=recipe, values={"top1": top1 / 2}, **linear))
+    return folder
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: object, status: int = 0) -> str:
+    assert main([str(word) for word in words]) == status
+    return capsys.readouterr().out
+
+
+def test_tables_prints_and_writes_those_that_have_records(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(tmp_path, make())
+    out = printed(capsys, "tables", "--protocol", "demo", "--runs", tmp_path)
+    with_records = ["costs", "table1", "table6", "table8", "table9"]
+    written = sorted(path.name for path in (tmp_path / "demo" / "tables").iterdir())
+    assert written == sorted(f"{file}.{end}" for file in with_records for end in ("csv", "md"))
+    for file in with_records:
+        assert (tmp_path / "demo" / "tables" / f"{file}.md").read_text() in out
+    last = out.splitlines()[-1]
+    assert last.startswith("No record yet for bag-of-tricks/2, bag-of-tricks/3, ")
+    assert last.count(",") == len(TABLES) - len(with_records) - 1
+
+
+def test_tables_says_where_it_looked_in_vain(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "demo").mkdir()
+    for runs, protocol, told in (
+        (tmp_path, "demo", str(tmp_path / "demo")),
+        (tmp_path, "tiny", "no protocol 'tiny'; protocols there: demo;"),
+        (tmp_path / "absent", "demo", "protocols there: none;"),
+    ):
+        assert main(["tables", "--protocol", protocol, "--runs", str(runs)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in line
+        assert f"`make pretrain VARIANT=b-standard PROTOCOL={protocol}`" in line
+
+
+def test_one_table_in_any_format(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("--protocol", "demo", "--runs", runs)
+    assert r"\toprule" in printed(capsys, "table", "bag-of-tricks/8", *common, "--format", "latex")
+    assert "| mine" in printed(capsys, "table", "table8", *common, "--rows", "mine")
+    out = runs / "page.html"
+    args = ("--format", "html", "--out", out)
+    assert printed(capsys, "table", "bag-of-tricks/8", *common, *args) == ""
+    assert out.read_text().startswith("<!DOCTYPE html>")
+    assert main(["table", "bag-of-tricks/88", "--protocol", "demo", "--runs", str(runs)]) == 1
+    assert "no table 'bag-of-tricks/88'; there are bag-of-tricks/1" in capsys.readouterr().err
+
+
+def test_damaged_records_are_counted_and_left_out(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for recipe, value in (("best", float("nan")), ("d-efficient", 101.0)):
+        path = runs / "demo" / "detect" / recipe / "seed0" / "record.json"
+        document = json.loads(path.read_text())
+        document["metrics"]["map"]["value"] = value
+        path.write_text(json.dumps(document))
+    out = printed(capsys, "table", "bag-of-tricks/8", "--protocol", "demo", "--runs", runs)
+    assert "- records skipped: 2" in out
+    for recipe, field in (("best", "metrics.map.value: "), ("d-efficient", "metrics.map: ")):
+        assert f"- skipped: {runs}/demo/detect/{recipe}/seed0/record.json: {field}" in out
+    assert "101.00" not in out
+
+
+def test_tables_take_the_newest_attempt_unless_told(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day, value in ((1, 51.0), (2, 52.0)):
+        finished = datetime(2025, 1, day, tzinfo=UTC)
+        keep(tmp_path, make(values={"top1": value}, finished=finished))
+    common = ("table", "table8", "--protocol", "demo", "--runs", tmp_path)
+    assert "52.00" in printed(capsys, *common)
+    older = printed(capsys, *common, "--take", "demo/pretrain/best/seed0.1")
+    assert "51.00" in older
+    assert "52.00" not in older
+    assert main([str(it) for it in (*common, "--take", "demo/pretrain/best/seed0.7")]) == 1
+    assert "seed0.7: no readable record" in capsys.readouterr().err
+
+
+def test_trials_stay_out_of_tables(
+    make: Make, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(runs, make(recipe="mine", stage="detect", mirrors="voc", task="detect-limit8"))
+    keep(runs, make(recipe="mine", config={"limit": 8}))
+    out = printed(capsys, "table", "costs", "--protocol", "demo", "--runs", runs)
+    assert "| mine" not in out
+    assert "2 trials on part of the training data" in out
+
+
+def test_compare_sorts_and_marks_the_best(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("compare", "--protocol", "demo", "--runs", runs)
+    lines = [it for it in printed(capsys, *common).splitlines() if it.startswith("|")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0] == [
+        *("backbone", "detect map (demo)", "linear-cifar10 top1 (demo)", "pretrain top1 (demo)")
+    ]
+    assert cells[2:] == [
+        ["d-efficient", "**48.00**", "16.50", "33.00"],
+        ["best", "46.00", "**38.00**", "**76.00**"],
+    ]
+    words = ("--tasks", "linear-*", "--backbones", "d-*", "best", "--metric", "top1")
+    out = printed(capsys, *common, *words, "--format", "csv")
+    assert [line.split(",")[:2] for line in out.splitlines()] == [
+        ["backbone", "linear-cifar10 top1"],
+        ["best", "38.00"],
+        ["d-efficient", "16.50"],
+    ]
+    out = printed(capsys, *common, "--tasks", "pretrain", "--metric", "device_hours", "top1")
+    assert "pretrain device_hours (h) (demo)" in out
+    out = printed(capsys, *common, "--sort", "pretrain top1", "--format", "csv")
+    assert [line.split(",")[0] for line in out.splitlines()] == ["backbone", "best", "d-efficient"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--backbones", "bets"), "no record of backbone 'bets'; there are best, d-efficient"),
+        (("--tasks", "segment"), "no record of task 'segment'; there are detect, linear-cifar10"),
+        (("--metric", "ap"), "no such record has ap; there are map, top1, params_m"),
+        (("--sort", "map"), "--sort 'map': the columns are detect map, linear"),
+    ],
+)
+def test_compare_names_what_there_is(
+    runs: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    assert main(["compare", "--protocol", "demo", "--runs", str(runs), *words]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_runs_are_listed_and_filtered(
+    make: Make, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = datetime(2025, 2, 1, 9, 30, tzinfo=UTC)
+    keep(runs, make(values={"top1": 77.0}, finished=later))
+    out = printed(capsys, "runs", "list", "--runs", runs)
+    assert len(out.splitlines()) == 1 + 6
+    assert "demo/pretrain/best/seed0 " in out
+    assert "2025-02-01 09:30  top1 77.00" in out
+    assert printed(capsys, "runs", "--runs", runs) == out  # the list is what is meant
+    every = printed(capsys, "runs", "list", "--runs", runs, "task=pre*", "recipe=best", "--all")
+    assert [line.split()[0] for line in every.splitlines()[1:]] == [
+        "demo/pretrain/best/seed0",
+        "demo/pretrain/best/seed0.1",
+    ]
+    some = printed(capsys, "runs", "list", "--runs", runs, "config.lr=0.1", "task=detect")
+    assert len(some.splitlines()) == 1 + 2
+    assert main(["runs", "list", "--runs", str(runs), "detect"]) == 1
+    assert "'detect' is not of the form FIELD=PATTERN" in capsys.readouterr().err
+
+
+def test_a_run_is_shown_and_two_are_compared(
+    make: Make, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = printed(capsys, "runs", "show", "demo/detect/best/seed0", "--runs", runs)
+    assert "metrics.map.value" in shown
+    assert "46.0" in shown
+    other = make(
+        recipe="best",
+        seed=1,
+        values={"top1": 70.0},
+        fingerprint="e" * 64,
+        config={"lr": 0.2, "seed": 1},
+        versions={"python": "3.11"},
+    )
+    keep(runs, other)
+    lines = store.difference(
+        record.read(runs / "demo" / "pretrain" / "best" / "seed0" / "record.json"), other
+    )
+    assert lines == [
+        ["config", "seed", "0", "1"],
+        ["config", "config.lr", "0.1", "0.2"],
+        ["config", "config.seed", "0", "1"],
+        ["config", "config.work_dir", "runs/demo/pretrain/best/seed0", "not set"],
+        ["data", "dataset.fingerprint", "a" * 64, "e" * 64],
+        ["versions", "versions.python", "3.12", "3.11"],
+        ["metrics", "metrics.top1.value", "76.0", "70.0"],
+    ]
+    names = ("demo/pretrain/best/seed0", "demo/pretrain/best/seed1")
+    out = printed(capsys, "runs", "diff", *names, "--runs", runs)
+    assert len(out.splitlines()) == 1 + len(lines)
+
+
+def trained(runs: Path, make: Make) -> tuple[Path, Path]:
+    """A pretraining with its weights, and a detection on them, each naming the other by hash."""
+    tensors = {"weight": torch.arange(6.0).reshape(2, 3)}
+    weights = checkpoint.weights_sha256(tensors)
+    pretrained = make(recipe="real")
+    backbone = pretrained.backbone.model_copy(update={"sha256": weights})
+    path = keep(runs, pretrained.model_copy(update={"backbone": backbone}))
+    named = record.sha256_of(path)
+    about = checkpoint.Exchange(
+        architecture="resnet50d",
+        classes=8,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        resolution=64,
+        crop_ratio=0.875,
+        interpolation="bilinear",
+        pretrained=True,
+        recipe="real",
+        protocol="demo",
+        seed=0,
+        dataset="demo/imagenet",
+        record_sha256=named,
+    )
+    checkpoint.save_exchange(path.with_name("backbone.safetensors"), tensors, about)
+    detect = make(
+        recipe="real",
+        stage="detect",
+        mirrors="voc",
+        backbone=backbone.model_copy(update={"record_sha256": named}),
+    )
+    return path, keep(runs, detect)
+
+
+def test_exported_runs_are_runs_with_their_backbones(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "published"
+    pretrained, detect = trained(runs, make)
+    words = ("runs", "export", "task=detect", "--runs", runs, "--out", out)
+    copies = [out / path.relative_to(runs) for path in (detect, pretrained)]
+    assert printed(capsys, *words).splitlines() == [str(path) for path in copies]
+    assert [path.read_bytes() for path in copies] == [
+        path.read_bytes() for path in (detect, pretrained)
+    ]
+    sums = (out / "SHA256SUMS").read_text().splitlines()
+    assert sums == [f"{record.sha256_of(it)}  {it.relative_to(out)}" for it in copies]
+    assert printed(capsys, *words) == ""  # again: nothing to do
+    assert "real" in printed(capsys, "table", "table8", "--protocol", "demo", "--runs", out)
+    verified = printed(capsys, "runs", "verify", "--runs", out)
+    assert verified.splitlines()[-1] == "2 records: 0 wrong, 1 not verified"  # weights stay behind
+
+
+def test_verify_finds_every_changed_byte(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrained, detect = trained(tmp_path, make)
+    good = printed(capsys, "runs", "verify", "--runs", tmp_path)
+    assert good == "2 records: 0 wrong, 0 not verified\n"
+
+    original = pretrained.read_text()
+    pretrained.write_text(original.replace('"value": 50.0', '"value": 51.0'))
+    out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
+    assert "backbone.safetensors: names the record" in out
+    assert f"not verified: {detect}: its backbone's record" in out
+    pretrained.write_text(original)
+
+    weights = pretrained.with_name("backbone.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
+    assert f"wrong: {weights}: " in out
+
+
+def test_verify_checks_the_sums_and_the_outputs(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make(stage="detect", mirrors="voc", outputs={"boxes.txt": "f" * 64, "gone": "f" * 64})
+    path = keep(tmp_path, run)
+    path.with_name("boxes.txt").write_text("other")
+    name = path.relative_to(tmp_path)
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")
+    out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
+    assert f"wrong: {path}: SHA256SUMS has {'0' * 12}" in out
+    assert f"wrong: {path.with_name('boxes.txt')}: " in out
+    assert f"not verified: {path.with_name('gone')}: not here" in out
