@@ -76,6 +76,7 @@ help:
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
 	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear, knn or finetune)'
 	@echo '  make tables                    print and write the tables of all records'
+	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex, html or csv, ROWS=mine)'
 	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the mini data'
 	@echo
 	@echo '  PROTOCOL=demo|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
@@ -207,7 +208,13 @@ $(foreach mode,linear knn finetune,$(foreach set,$(sort places365 cifar10 cifar1
 
 .PHONY: tables
 tables: | $(ENVIRONMENT)
-	@$(PYTHON) -m results tables --protocol $(PROTOCOL) --runs $(RUNS)
+	@$(PYTHON) -m results tables --protocol $(PROTOCOL) --runs $(RUNS) $(if $(FORMAT),--format $(FORMAT))
+
+BAG_OF_TRICKS := $(addprefix table,1 2 3 4 5 6 7 8 9)
+.PHONY: $(BAG_OF_TRICKS)
+$(BAG_OF_TRICKS): table%: | $(ENVIRONMENT)
+	@$(PYTHON) -m results table bag-of-tricks/$* --protocol $(PROTOCOL) --runs $(RUNS) \
+		$(if $(FORMAT),--format $(FORMAT)) $(if $(ROWS),--rows $(ROWS))
 
 # --- demo -------------------------------------------------------------------------------------
 

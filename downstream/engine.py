@@ -20,9 +20,9 @@ from downstream import backbone
 from downstream.backbone import Loaded
 from downstream.meter import Meter
 from downstream.resume import Keeper
-from pretrain import command, distributed, interruption, recipe
+from pretrain import command, distributed, interruption, loader, recipe
 from pretrain.errors import InputError, unknown
-from results import record
+from results import complexity, record
 
 RUNNER_KEYS = (
     *("model", "train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"),
@@ -187,10 +187,9 @@ def limit_training(
 def runner_config(cfg: Config, task: Task, workers: int) -> Config:
     """The Runner's own config: the task's parts, and hooks, logs and seed that are ours."""
     parts = copy.deepcopy({key: cfg[key] for key in RUNNER_KEYS})
-    for loader in ("train_dataloader", "test_dataloader"):
-        parts[loader].num_workers = workers
-        parts[loader].persistent_workers = workers > 0
-        parts[loader].worker_init_fn = dict(type="leave_signals_to_parent")
+    for name in ("train_dataloader", "test_dataloader"):
+        parts[name].num_workers = workers
+        parts[name].worker_init_fn = dict(type="leave_signals_to_parent")
     training = parts["train_dataloader"]
     training.dataset = dict(type="Placed", seed=task.seed, dataset=training.dataset)
     parts["test_evaluator"].keep = str(task.out / KEPT[task.stage])
@@ -263,7 +262,8 @@ def run(
         runner.register_hook(Keeper(task.out, task.seed, request, device, meter))
         runner.register_hook(meter)
         runner.train()
-        found = metrics(test(runner), len(runner.test_dataloader.dataset))
+        with loader.naming_dead_workers(workers):
+            found = metrics(test(runner), len(runner.test_dataloader.dataset))
         devices = distributed.world()
         if distributed.rank() != 0:
             return
@@ -308,6 +308,8 @@ def write_record(
         left_out: names of the checkpoint's tensors that the task does not use.
         outputs: files beside the record, which names them and their hash.
     """
+    about = loaded.about
+    parameters, flops = complexity.count(about.architecture, about.classes, about.resolution)
     finished = record.Record(
         stage=task.stage,
         task=task.name,
@@ -329,7 +331,7 @@ def write_record(
         config=settings,
         chosen=chosen or {},
         outputs={path.name: record.sha256_of(path) for path in outputs},
-        cost=cost,
+        cost=cost.model_copy(update=dict(parameters=parameters, flops=flops)),
         versions=record.versions(),
         git=record.git_state(Path(__file__).parent),
         started=started,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pretrain import checkpoint, command, data, distributed, loader, recipe, train, trainer
 from pretrain.errors import InputError, exit_status
-from results import record
+from results import complexity, record
 
 TASK = "pretrain"
 
@@ -147,6 +147,9 @@ def write(
     args = about.args
     weights = checkpoint.weights_sha256(outcome.tensors)
     detail = "central crop, last epoch"
+    parameters, flops = complexity.count(
+        chosen.arch, len(train_set.classes), chosen.eval_resolution
+    )
     finished = record.Record(
         stage="pretrain",
         task=about.task,
@@ -168,7 +171,7 @@ def write(
             for name, value in (("top1", outcome.top1), ("top5", outcome.top5))
         },
         config=about.settings,
-        cost=outcome.cost,
+        cost=outcome.cost.model_copy(update=dict(parameters=parameters, flops=flops)),
         versions=record.versions(),
         git=record.git_state(Path(__file__).parent),
         started=about.started,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from pretrain import recipe
 from pretrain.errors import exit_status
 from pretrain.linear_scaling import linear_scaling
 from pretrain.recipe import Recipe
-from results import published
+from results import ablations, published
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.command == "diff":
         return exit_status(lambda: print(differences(args.recipes, args.protocol)))
     if args.command == "ablations":
-        return exit_status(lambda: print(ablations()))
+        return exit_status(lambda: print(commands_of_ablations()))
     return exit_status(lambda: print(listing(args.protocol)))
 
 
@@ -112,7 +112,7 @@ def differences(names: Sequence[str], protocol: str) -> str:
     return aligned([["setting", *names], *lines])
 
 
-def ablations() -> str:
+def commands_of_ablations() -> str:
     """Strikes Back's table 6 and its rows on drop path and smoothing: the command of each run.
 
     Settings and figures are the published tables' own. Where a run's settings are those of a
@@ -120,28 +120,13 @@ def ablations() -> str:
     """
     figures = published.load()
     lines = [["table", "published top-1", "command"]]
-    for loss, lr, decay, repeated, top1 in figures["strikes-back/6"].rows.values():
-        options = dict(
-            loss=str(loss).lower(), lr=lr, weight_decay=decay, repeats=3 if repeated else 1
-        )
-        lines.append(["strikes-back/6", str(top1), command("a2", options)])
-    switched = figures["strikes-back/drop-smoothing"]
-    for row, row_figures in switched.rows.items():
-        kind, value = row.split()
-        key = "drop_path" if kind == "drop" else "label_smoothing"
-        number = {"on": 0.1, "off": 0.0}.get(value) if kind == "smoothing" else float(value)
-        for name, top1 in zip(switched.columns, row_figures, strict=True):
-            run = command(name, {key: number})
-            lines.append(["strikes-back/drop-smoothing", str(top1), run])
+    for run in ablations.runs():
+        table = figures[run.table]
+        figure = table.rows[run.row][table.columns.index(run.column)]
+        chosen = f' OPTIONS="{" ".join(run.options)}"' if run.options else ""
+        command = f"make pretrain VARIANT={run.recipe}{chosen} PROTOCOL=paper GPUS=4"
+        lines.append([run.table, str(figure), command])
     return aligned(lines)
-
-
-def command(name: str, options: Mapping[str, object]) -> str:
-    """How a recipe is trained with some settings of another value than its own."""
-    own = asdict(as_written(name))
-    words = [f"{key}={value}" for key, value in options.items() if own[key] != value]
-    chosen = f' OPTIONS="{" ".join(words)}"' if words else ""
-    return f"make pretrain VARIANT={name}{chosen} PROTOCOL=paper GPUS=4"
 
 
 if __name__ == "__main__":

@@ -367,11 +367,11 @@ OWN_TABLES = (
     Declaration(
         name="probes",
         file="probes",
-        title="Probes: linear evaluation and fine-tuning of each backbone",
+        title="Probes: linear, nearest neighbours and fine-tuning of each backbone",
         row_heading="backbone",
         rows=(),
         columns=(),
-        further_stages=("linear", "finetune"),
+        further_stages=("linear", "knn", "finetune"),
         random_last=True,
         found_metrics=("top1", "top5"),
     ),

@@ -22,6 +22,7 @@ COMPARED = {
     "metrics": ("metrics",),
 }
 _TRIAL = re.compile(r"-limit\d+$")
+PROBES = ("linear", "knn", "finetune")
 
 
 def protocols(runs: Path) -> list[str]:
@@ -32,7 +33,15 @@ def protocols(runs: Path) -> list[str]:
 
 
 def is_trial(run: Record) -> bool:
-    """Was it trained, or tested, on part of the data only (LIMIT=)?"""
+    """Was it trained, or tested, on part of the data only (LIMIT=)?
+
+    Or is it a probe with a few-shot training set or settings of its own? Then its task's name has
+    more in it than the data set's, and no table has a column for it.
+    """
+    if run.stage in PROBES:
+        names = (name.replace("/", "-") for name in (run.dataset.mirrors, run.dataset.name))
+        if run.task not in (f"{run.stage}-{name}" for name in names):
+            return True
     return run.config.get("limit") is not None or _TRIAL.search(run.task) is not None
 
 
@@ -77,7 +86,10 @@ def for_tables(
         chosen[_run(path)] = path
     records = [found[path] for path in chosen.values() if not is_trial(found[path])]
     if trials := len(chosen) - len(records):
-        skipped.append(f"{trials} trials on part of the training data (LIMIT=)")
+        skipped.append(
+            f"{trials} trials on part of the training data, or with settings of their own (LIMIT=, "
+            f"TRAIN_SIZE=, OPTIONS=)"
+        )
     if not records:
         raise RecordError("\n".join([f"no readable record in {runs / protocol}", *skipped]))
     return records, skipped

@@ -151,13 +151,17 @@ def test_a_layer_that_is_in_no_part_is_noticed(exchange: Callable):
 
 def test_task_names_keep_the_choices_apart():
     def name(**given: Any) -> str:
-        return task_name(argparse.Namespace(limit=None, **given))
+        return task_name(argparse.Namespace(**dict(limit=None, cfg_options=[]) | given))
 
     assert name(stage="detect", detector=None, dataset=None) == "detect"
     assert name(stage="detect", detector="fpn", dataset=None) == "detect-fpn"
     assert name(stage="detect", detector=None, dataset="bccd") == "detect-bccd"
     assert name(stage="segment", dataset=None) == "segment"
-    assert name(stage="probe", mode="linear", dataset="cifar10") == "linear-cifar10"
+    probe = dict(stage="probe", mode="linear", dataset="cifar10")
+    assert name(**probe) == "linear-cifar10"
+    assert name(**probe, train_size=500) == "linear-cifar10-train500"
+    assert name(**probe, train_size=500, limit=20) == "linear-cifar10-train500-limit20"
+    assert name(stage="segment", dataset=None, cfg_options=["lr=2"]) not in ("segment", "")
 
 
 def test_an_architecture_without_a_pyramid_is_refused():

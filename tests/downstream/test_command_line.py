@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from downstream import __main__ as entry
 from downstream.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,18 @@ RANDOM = ["--backbone", "random:resnet10d_narrow"]
             "unknown option train_cfg.max_epoch: setting 'max_epoch': did you mean max_epochs?",
         ),
         (["segment", *RANDOM, "--cfg-options", "epochs"], "is not of the form key=value"),
+        (
+            ["probe", *RANDOM, "--dataset", "cifar10", "--train-size", "1000"],
+            "a training set of 1000: expected 2 to 40 samples",
+        ),
+        (
+            ["probe", *RANDOM, "--dataset", "cifar10", "--mode", "knn", "--cfg-options", "k=3"],
+            "unknown option k: setting 'k'",
+        ),
+        (
+            ["probe", *RANDOM, "--dataset", "cifar10", "--mode", "finetune", "--train-size", "0"],
+            "a training set of 0",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -86,3 +99,30 @@ def test_the_command_itself_refuses_a_misnamed_tensor(
     assert "layer2.0.conv2.weight is not in the checkpoint" in ours[0]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("detect", "detect"),
+        ("detect --detector fpn --dataset voc", "detect-fpn-voc"),
+        ("segment --limit 5", "segment-limit5"),
+        ("probe --dataset cifar10", "linear-cifar10"),
+        ("probe --dataset cifar10 --mode knn --train-size 1000", "knn-cifar10-train1000"),
+        (
+            "probe --dataset cifar10 --train-size 9 --limit 20 --cfg-options penalties=[0.5,2]",
+            "linear-cifar10-train9-penalties-0.5-2--limit20",
+        ),
+        (
+            "detect --cfg-options train_cfg.max_epochs=3 optim_wrapper.optimizer.lr=2e-3",
+            "detect-optim_wrapper.optimizer.lr-2e-3-train_cfg.max_epochs-3",
+        ),
+    ],
+)
+def test_the_folder_of_a_task_says_what_was_chosen(
+    words: str, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    found: list[str] = []
+    monkeypatch.setattr(entry, "run", lambda args: found.append(entry.task_name(args)))
+    assert main(words.split()) == 0
+    assert found == [name]

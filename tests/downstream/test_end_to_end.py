@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 
 from downstream import backbone, engine, features, voc
 from downstream.__main__ import main
-from results import record
+from results import record, store
 
 ARCH = "resnet10d_narrow"
 LABEL = f"random-{ARCH}"
@@ -45,7 +45,7 @@ STAGES: dict[str, tuple[list[str], str, dict[str, int], str]] = {
     ),
     "finetune": (
         ["probe", "--dataset", "cifar10", "--mode", "finetune", *FINETUNE],
-        "finetune-cifar10",
+        "finetune-cifar10-base_batch_size-8-batch_size-8-epochs-1-warmup_epochs-0",
         {"top1": 20, "top5": 20},
         "finetune",
     ),
@@ -130,8 +130,11 @@ def test_another_setting_is_another_run(data_root: Path, tmp_path: Path):
     words = STAGES["linear"][0]
     for more in ([], ["--cfg-options", "penalties=[0.5]"]):
         assert main(_argv([*words, *more], data_root, tmp_path)) == 0
-    folders = sorted(p.name for p in (tmp_path / "demo" / "linear-cifar10" / LABEL).glob("seed*"))
-    assert folders == ["seed0", "seed0.1"], "the first is set aside, not lost"
+    names = {path.parts[-4] for path in tmp_path.glob("demo/*/*/seed0/record.json")}
+    assert names == {"linear-cifar10", "linear-cifar10-penalties-0.5-"}
+    records, skipped = store.for_tables(tmp_path, "demo")
+    assert [found.task for found in records] == ["linear-cifar10"]
+    assert skipped
 
 
 def test_an_exchange_file_and_a_recipe_give_the_same(

@@ -1,4 +1,4 @@
-"""Fine-tuning: its rate and length chosen on held-out training data, test seen once, restartable."""
+"""Fine-tuning: rate and length chosen on held-out training data, test seen once, restartable."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_choice_is_made_on_a_part_of_the_training_set(
     ]
     for job in trials:  # no trial sees the test, nor is scored on what it was trained on
         assert len(job.train) + len(job.test) == len(whole)
-        np.testing.assert_array_equal(np.bincount(job.test.labels), np.full(10, 1))
+        assert set(job.test.labels) == set(whole.labels)
         seen = {p.tobytes() for p in job.train.pixels}
         assert not seen & {p.tobytes() for p in job.test.pixels}
         assert not {p.tobytes() for p in test.pixels} & {p.tobytes() for p in job.test.pixels}
@@ -130,7 +130,6 @@ def test_the_choice_is_made_on_a_part_of_the_training_set(
 def test_what_was_interrupted_goes_on_at_its_trial(
     data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(finetune, "AXES", ("epochs", "lr"))
     options = ["--cfg-options", "warmup_epochs=0", "epochs=1"]
     assert run(data_root, tmp_path / "whole", *options) == 0
     original, began = train.fit, []
@@ -177,7 +176,8 @@ def test_a_few_shot_run(data_root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     (path,) = tmp_path.glob("demo/*/*/seed0/record.json")
     task = "finetune-cifar10-train20-base_batch_size-8-batch_size-8-epochs-1-warmup_epochs-0"
     assert path.parts[-4] == task
-    np.testing.assert_array_equal(np.bincount(jobs[-1].train.labels), np.full(10, 2))
+    counts = np.unique_counts(jobs[-1].train.labels).counts
+    assert counts.max() - counts.min() <= 1
     found = record.read(path)
     assert found.config["train_size"] == 20
     assert found.dataset.sizes == {"train": 20, "test": 20}

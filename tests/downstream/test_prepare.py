@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tarfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -14,7 +15,7 @@ from PIL import Image
 
 from downstream import prepare
 from downstream.__main__ import main
-from pretrain import data
+from pretrain import data, recipe
 from pretrain.errors import InputError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -154,3 +155,140 @@ def test_real_bccd_has_two_boxes_without_an_area(tmp_path: Path) -> None:
         dropped += dataset.dropped
     assert dropped == 2
     assert boxes + dropped == 4888
+
+
+# --- trickbench data list, trickbench data check
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
+    said = capsys.readouterr()
+    return said.out.splitlines(), said.err.splitlines()
+
+
+def test_the_list_has_every_set_and_where_to_get_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    out, _ = lines(capsys)
+    assert [line.partition(":")[0] for line in out] == recipe.names("data")
+    (flowers,) = (line for line in out if line.startswith("flowers102:"))
+    assert "2,040 train, 6,149 test; 102 classes; layout flowers102, in flowers-102." in flowers
+    assert "To get it: robots.ox.ac.uk" in flowers
+
+
+def test_the_list_of_a_protocol(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list", "--protocol", "mini"]) == 0
+    names = [line.partition(":")[0] for line in lines(capsys)[0]]
+    assert names == ["bccd", "camvid", "cifar10-jpeg", "tiny-imagenet-100", "tinyloc"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check"], "name the set to check"),
+        ([], "name the protocol"),
+        (["check", "flowers"], "unknown data set 'flowers': did you mean flowers102"),
+        (["list", "--protocol", "papre"], "did you mean paper"),
+    ],
+)
+def test_data_commands_without_what_they_need(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", *words]) == 2
+    (line,) = lines(capsys)[1]
+    assert said in line
+
+
+@pytest.fixture
+def places(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the rendered Places365 that a test may spoil, its config told how small it is."""
+    shutil.copytree(
+        data_root / "demo/places365_standard", tmp_path / "data/demo/places365_standard"
+    )
+    original = data.config
+
+    def config(name: str) -> Config:
+        found = original(name)
+        if name == "demo/places365":
+            found.sizes = dict(train=12, val=12)
+        return found
+
+    monkeypatch.setattr(data, "config", config)
+    return tmp_path / "data"
+
+
+def check_places(root: Path, *more: str) -> int:
+    return main(["data", "check", "demo/places365", "--data", str(root), "--workers", "0", *more])
+
+
+def test_a_whole_set_is_checked_picture_by_picture(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check_places(places) == 0
+    counts, verdict = lines(capsys)[0]
+    assert counts == "demo/places365: 12 train, 12 val"
+    sets = [data.load("demo/places365", places, role) for role in ("train", "test")]
+    digest = data.fingerprint(*sets)
+    assert verdict == f"demo/places365: 24 pictures can be decoded; fingerprint {digest}"
+
+
+def test_every_missing_and_undecodable_file_is_listed(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted((places / "demo/places365_standard/train").rglob("*.jpg"))
+    files[3].unlink()
+    files[5].write_bytes(files[5].read_bytes()[:200])
+    (places / "demo/places365_standard/val" / "x").mkdir()
+    assert check_places(places, "--workers", "1") == 2
+    out, (error,) = lines(capsys)
+    listed = [line.split("\t") for line in out[1:]]
+    assert [row[0] for row in listed] == [str(files[3]), str(files[5])]
+    assert listed[0][1] == "No such file or directory"
+    assert error.startswith("trickbench: demo/places365: 2 of 24 files are missing or cannot be")
+    assert error.endswith("To get it: make data PROTOCOL=demo")
+
+
+def test_a_set_of_another_size_fails_the_check(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing = places / "demo/places365_standard/val.txt"
+    listing.write_text("".join(listing.read_text().splitlines(keepends=True)[1:]))
+    assert check_places(places) == 2
+    (error,) = lines(capsys)[1]
+    assert "val has 11 samples of 12 classes, expected 12 of 12" in error
+
+
+def test_a_pinned_fingerprint(
+    places: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = data.config
+
+    def config(name: str) -> Config:
+        found = small(name)
+        found.fingerprint = "0" * 64
+        return found
+
+    monkeypatch.setattr(data, "config", config)
+    assert check_places(places) == 2
+    assert f"expected {'0' * 64}" in lines(capsys)[1][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoilt", "pictures"),
+    [("demo/voc", "VOCdevkit/VOC2007/JPEGImages", 9), ("demo/ade20k", "*/annotations/*", 14)],
+)
+def test_sets_of_boxes_and_masks_are_checked_too(
+    name: str,
+    spoilt: str,
+    pictures: int,
+    data_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(data_root, tmp_path / "data")
+    command = ["data", "check", name, "--data", str(tmp_path / "data"), "--workers", "0"]
+    assert main(command) == 0
+    assert f"{pictures} pictures can be decoded" in lines(capsys)[0][1]
+    path = next((tmp_path / "data/demo").glob(f"{spoilt}/*"))
+    path.write_bytes(b"no picture")
+    assert main(command) == 2
+    out, _ = lines(capsys)
+    assert out[1].startswith(f"{path}\t")

@@ -178,7 +178,7 @@ def test_cars_without_the_test_labels(cars: Path) -> None:
     (root / "cars_test_annos_withlabels.mat").unlink()
     message = refusal("stanford-cars", cars, "test")
     assert "devkit/cars_test_annos_withlabels.mat: no such file" in message
-    nameless = {"annotations": annotations([("00001.jpg", 1)])["annotations"][["fname"]]}
+    nameless = {"annotations": np.array([[("00001.jpg",)]], dtype=[("fname", object)])}
     savemat(root / "cars_test_annos_withlabels.mat", nameless)
     assert "not the annotations of test" in refusal("stanford-cars", cars, "test")
 
