@@ -73,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     from downstream.engine import Task
 
+    if args.backbone in recipe.names("pretrain"):  # BACKBONE=best says what VARIANT=best does
+        args.variant, args.backbone = args.backbone, None
     label = sources.label(args.variant, args.backbone)
     protocol = recipe.read_protocol(args.protocol)
     evaluating = args.stage == "evaluate"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -141,19 +142,25 @@ def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """The newest resume state that is whole, or None where a run has not saved any yet.
 
-    A damaged one is named on standard error, and the one before it used.
+    A damaged one is named on standard error, and the one before it used; it is then renamed, so as
+    not to count among those that are kept.
 
     Raises:
         InputError: there are states, and all are damaged.
     """
     found = states(folder)
-    for path in found:
+    for place, path in enumerate(found):
         try:
-            return read_state(path.read_bytes(), device)
+            state = read_state(path.read_bytes(), device)
         except Exception as error:  # what damaged bytes raise depends on where the damage is
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             warning = f"trickbench: {path}: the saved state is damaged ({reason}); passed over"
             print(warning, file=sys.stderr, flush=True)
+        else:
+            for damaged in found[:place]:
+                with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                    damaged.rename(damaged.with_suffix(".damaged"))
+            return state
     if found:
         raise InputError(
             f"{folder}: every saved state is damaged; remove the folder to start this run again"

@@ -45,8 +45,10 @@ def exit_status(run: Callable[[], None]) -> int:
     try:
         run()
     except RunError as error:
-        # a loader's worker wraps the message in its own traceback: the last line is ours
-        print(f"trickbench: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
+        # a loader's worker wraps the message in its own traceback: the last line has ours
+        kind = f"{type(error).__module__}.{type(error).__qualname__}: "
+        message = str(error).strip().splitlines()[-1].removeprefix(kind)
+        print(f"trickbench: {message}", file=sys.stderr)
         return error.status
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
