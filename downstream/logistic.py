@@ -22,7 +22,7 @@ from downstream.lbfgs import Pair, direction, dot, line_search, times
 
 HISTORY = 10  # pairs that L-BFGS keeps
 ITERATIONS = 5000
-STAGES = {torch.float32: 1e-7, torch.float64: 1e-9}  # with their tolerances
+STAGES = {torch.float32: 1e-8, torch.float64: 1e-8}  # and how far each descends
 BATCH_BYTES = 2**31  # of the logits of the penalties that are solved together
 
 
@@ -65,17 +65,19 @@ def losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     The gradient is softmax minus one-hot, but for the label's class it is summed up from the
     others: 1 - p would have lost the digits of a p near 1, and with them the last of the descent.
+    So would the logarithm of such a p.
     """
     places = labels.expand(len(logits), 1, -1)
     shifted = logits - logits.amax(dim=1, keepdim=True)
     own = shifted.gather(1, places)
     slopes = shifted.exp_()
     total = slopes.sum(dim=1, keepdim=True)
-    value = (total.log() - own).mean(dim=(1, 2))
     slopes /= total
     slopes.scatter_(1, places, 0)
-    slopes.scatter_(1, places, -slopes.sum(dim=1, keepdim=True))
-    return value, slopes
+    wrong = slopes.sum(dim=1, keepdim=True)
+    slopes.scatter_(1, places, -wrong)
+    loss = torch.where(wrong < 0.5, -torch.log1p(-wrong), total.log() - own)
+    return loss.mean(dim=(1, 2)), slopes
 
 
 def descend(

@@ -1,6 +1,7 @@
 # Places365-Standard, large images (512 pixels and more at the shorter side).
 _base_ = "places365.py"
 
+mirrors = "places365-large"  # never averaged with the small images
 root = "places365_large"
 # train_large_places365standard.tar, as torchvision names its folder (it unpacks to data_large)
 folders = dict(train="data_large_standard", val="val_large")

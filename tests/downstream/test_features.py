@@ -151,7 +151,7 @@ def test_processes_share_the_extraction(exchange: Callable, tmp_path: Path):
     script = tmp_path / "two.py"
     script.write_text(
         """
-import sys
+import os, sys
 from pathlib import Path
 import numpy as np, torch
 from downstream import backbone, features
@@ -167,7 +167,8 @@ with distributed.process_group() as device:
         Path(sys.argv[2]), backbone.load(Path(sys.argv[1])), images,
         resolution=32, crop_ratio=1.0, workers=0, device=torch.device("cpu"))
     assert fresh and found.shape == (7, 256)
-    print("seen", distributed.rank(), sorted(seen), flush=True)
+    # in one write: both processes share the pipe
+    os.write(1, f"seen {distributed.rank()} {sorted(seen)}\\n".encode())
 """
     )
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -61,7 +61,7 @@ def test_the_fit_is_scikit_learns(seed: int):
         best = _objective(peer.coef_.T, peer.intercept_, standard, labels, penalty)
         assert ours == pytest.approx(best, rel=1e-6)
         found = probe.logits(torch.from_numpy(x)).softmax(dim=1).numpy()
-        np.testing.assert_allclose(found, peer.predict_proba(standard), atol=2e-4)
+        np.testing.assert_allclose(found, peer.predict_proba(standard), atol=5e-4)
 
 
 GRID = [10.0**k for k in range(-6, 3)]
