@@ -26,7 +26,7 @@ HERE := $(RUNS)/$(PROTOCOL)
 
 # The backbone's folder: a recipe's name, with its architecture if that is another one, or the
 # specification made a file name. A pretraining with settings of its own has them in its name too.
-file_name = $(if $(1),$(shell printf %s '$(1)' | tr -cs 'A-Za-z0-9._+-' -))
+file_name = $(if $(1),$(shell printf %s '$(1)' | sed 's/[^A-Za-z0-9._+-][^A-Za-z0-9._+-]*/-/g'))
 RECIPE := $(VARIANT)$(if $(ARCH),-$(ARCH))
 TRAINED := $(RECIPE)$(if $(OPTIONS),-$(call file_name,$(sort $(OPTIONS))))
 BACKBONE_LABEL := $(if $(BACKBONE),$(call file_name,$(BACKBONE)),$(RECIPE))

@@ -180,7 +180,7 @@ def for_architecture(recipe: Recipe, arch: str) -> Recipe:
 def label(name: str, arch: str | None = None, options: list[str] | None = None) -> str:
     """The name of a recipe's folder and row; other settings than its own have another one."""
     words = [name, *([arch] if arch else []), *sorted(options or [])]
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", "-".join(words))
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", " ".join(words))
 
 
 def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain") -> Recipe:

@@ -46,7 +46,7 @@ class Ablation:
 
 def file_name(*words: str) -> str:
     """Words as the name of a folder: pretrain.recipe.label's spelling, and make's."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", "-".join(words))
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", " ".join(words))
 
 
 def runs() -> Iterator[Ablation]:
