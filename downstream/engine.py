@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate, pairwise
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import torch
@@ -30,6 +31,19 @@ RUNNER_KEYS = (
 )
 OWN_KEYS = ("limit", "multi_scale")  # of a task's config, for us
 KEPT = {"detect": "detections.npz", "segment": "confusion.npz"}  # what was found, by picture
+
+
+class RunnerConfig(Config):
+    """A config whose text is not laid out by yapf, five times a run.
+
+    That takes longer than a small run does; and of two processes that start together on a new
+    machine, one may read the other's half-written cache of yapf's grammar, and crash.
+    """
+
+    @property
+    def pretty_text(self) -> str:
+        """Python that `Config.fromfile` reads."""
+        return "\n".join(f"{key} = {pformat(value)}" for key, value in self.to_dict().items())
 
 
 @dataclass(frozen=True)
@@ -184,7 +198,7 @@ def limit_training(
     return sizes | {split: cfg.limit}
 
 
-def runner_config(cfg: Config, task: Task, workers: int) -> Config:
+def runner_config(cfg: Config, task: Task, workers: int) -> RunnerConfig:
     """The Runner's own config: the task's parts, and hooks, logs and seed that are ours."""
     parts = copy.deepcopy({key: cfg[key] for key in RUNNER_KEYS})
     for name in ("train_dataloader", "test_dataloader"):
@@ -193,7 +207,7 @@ def runner_config(cfg: Config, task: Task, workers: int) -> Config:
     training = parts["train_dataloader"]
     training.dataset = dict(type="Placed", seed=task.seed, dataset=training.dataset)
     parts["test_evaluator"].keep = str(task.out / KEPT[task.stage])
-    return Config(
+    return RunnerConfig(
         parts
         | dict(
             default_scope={"detect": "mmdet", "segment": "mmseg"}[task.stage],

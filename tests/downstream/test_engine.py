@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,15 @@ def test_a_fingerprint_follows_names_sizes_and_text(tmp_path: Path):
     picture.rename(moved)
     fourth = engine.fingerprint([moved, text], tmp_path)
     assert len({first, second, third, fourth}) == 4
+
+
+# ---- the Runner's config
+
+
+def test_a_runner_configs_text_is_a_config_again_and_laid_out_without_yapf(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(sys.modules, "yapf", None)  # to import it is an error now
+    values = dict(model=dict(type="A", sizes=(1, 2), path="it's"), none=None, rates=[0.1, True])
+    text = engine.RunnerConfig(values).pretty_text
+    assert Config.fromstring(text, ".py").to_dict() == values

@@ -39,8 +39,6 @@ def argv(
     tiny_protocol.detect.update(epochs=EPOCHS, batch_size=BATCH)
     tiny_protocol.segment.update(epochs=EPOCHS, batch_size=BATCH, multi_scale=(1.0,))
     monkeypatch.setattr(resume, "SAVE_EVERY", 2)
-    # mmengine formats a config five times a run, which takes longer than these do
-    monkeypatch.setattr(Config, "pretty_text", "")
 
     def words(stage: str, runs: str, workers: int = 0) -> list[str]:
         where = ["--data", str(data_root), "--runs", str(tmp_path / runs)]

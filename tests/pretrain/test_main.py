@@ -426,7 +426,7 @@ def test_two_processes_train_one_network(linked_demo_set: Path, tmp_path: Path) 
         check=False,
     )
 
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 6 of 6") == 1, "only the first process reports"
     label = "-".join(["smooth", *(option.replace("=", "-") for option in sorted(options))])
     out = seed_folder(tmp_path, label)
