@@ -164,16 +164,10 @@ def trained(args: argparse.Namespace, protocol: Config, role: str) -> Path:
     """
     dataset = recipe.dataset_name(protocol, role)
     source = recipe.dataset_name(protocol, protocol.stages.pretrain)
-    if data.config(dataset).get("labels_of", dataset) == source:
-        return sources.of_recipe(args.variant, args.runs, args.protocol, args.seed)
-    task = f"pretrain-{role}"
-    folder = record.run_folder(args.runs, args.protocol, task, args.variant, args.seed)
-    if not (path := folder / "backbone.safetensors").is_file():
-        raise recipe.InputError(
-            f"{args.variant} has not been trained on {role} ({path}): make pretrain "
-            f"VARIANT={args.variant} DATASET={role} PROTOCOL={args.protocol} SEED={args.seed}"
-        )
-    return path
+    own = data.config(dataset).get("labels_of", dataset) == source
+    return sources.of_recipe(
+        args.variant, args.runs, args.protocol, args.seed, dataset=None if own else role
+    )
 
 
 def evaluated(args: argparse.Namespace, role: str) -> str:

@@ -288,15 +288,7 @@ def run(
         backbone.unused_by_features(loaded.about),
         settings,
         found,
-        record.Cost(
-            wall_s=meter.wall(),
-            samples_per_s=meter.samples / meter.seconds,
-            peak_memory_mb=distributed.peak_memory_mb(device),
-            device=distributed.device_name(device),
-            devices=devices,
-            precision="fp32",
-            device_hours=meter.wall() * devices / 3600,
-        ),
+        distributed.cost(device, meter.wall(), meter.samples / meter.seconds, devices=devices),
         started,
         sha256_in_model=meter.sha256_in_model,
         outputs=sorted(task.out.glob("*.npz")),
@@ -323,7 +315,6 @@ def write_record(
         outputs: files beside the record, which names them and their hash.
     """
     about = loaded.about
-    parameters, flops = complexity.count(about.architecture, about.classes, about.resolution)
     finished = record.Record(
         stage=task.stage,
         task=task.name,
@@ -345,7 +336,7 @@ def write_record(
         config=settings,
         chosen=chosen or {},
         outputs={path.name: record.sha256_of(path) for path in outputs},
-        cost=cost.model_copy(update=dict(parameters=parameters, flops=flops)),
+        cost=complexity.sized(cost, about.architecture, about.classes, about.resolution),
         versions=record.versions(),
         git=record.git_state(Path(__file__).parent),
         started=started,

@@ -205,7 +205,7 @@ def run(task: Task, dataset: str | None, args: Namespace) -> None:
         InputError: data, checkpoint or options do not fit, or an image to predict for is damaged.
     """
     started, began = datetime.now(UTC), time.perf_counter()
-    _, about = checkpoint.load_exchange(task.exchange)
+    about = checkpoint.read_about(task.exchange)
     own = Geometry(about.resolution, about.crop_ratio)
     wanted = geometries(args.resolutions, args.crop_ratios, own)
     to_predict = None
@@ -237,15 +237,7 @@ def run(task: Task, dataset: str | None, args: Namespace) -> None:
                     print(f"{path}: not a readable image ({reason}), left out")
                 metrics = measured(top, answers, wanted, own, split=images.split, detail=detail)
                 wall = time.perf_counter() - began
-                cost = record.Cost(
-                    wall_s=wall,
-                    samples_per_s=len(images) / seconds,
-                    peak_memory_mb=distributed.peak_memory_mb(device),
-                    device=distributed.device_name(device),
-                    devices=distributed.world(),
-                    precision="fp32",
-                    device_hours=wall * distributed.world() / 3600,
-                )
+                cost = distributed.cost(device, wall, len(images) / seconds)
                 described = data.described(fingerprint, images)
                 engine.write_record(task, described, loaded, [], config, metrics, cost, started)
                 print(table(metrics, wanted))

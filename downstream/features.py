@@ -48,6 +48,7 @@ class Frozen:
     device: torch.device
     devices: int
     samples_per_s: float
+    fingerprint: str
     started: datetime
     began: float
 
@@ -58,20 +59,12 @@ class Frozen:
         wall = time.perf_counter() - self.began
         engine.write_record(
             self.task,
-            data.described(fingerprint(self.train, self.test), self.train, self.test),
+            data.described(self.fingerprint, self.train, self.test),
             self.loaded,
             backbone.classifier_tensors(self.loaded.model),
             engine.plain(self.settings._cfg_dict),
             metrics,
-            record.Cost(
-                wall_s=wall,
-                samples_per_s=self.samples_per_s,
-                peak_memory_mb=distributed.peak_memory_mb(self.device),
-                device=distributed.device_name(self.device),
-                devices=self.devices,
-                precision="fp32",
-                device_hours=wall * self.devices / 3600,
-            ),
+            distributed.cost(self.device, wall, self.samples_per_s, devices=self.devices),
             self.started,
             chosen=chosen,
         )
@@ -97,9 +90,10 @@ def frozen(
     loaded = backbone.load(task.exchange)
     whole, test = (data.load(dataset, data_root, role) for role in ("train", "test"))
     train = data.part(whole, settings.limit, settings.train_size, task.seed)
+    seen = fingerprint(train, test)
     identity = [
         *(task.name, task.protocol, task.seed, engine.plain(settings._cfg_dict)),
-        *(fingerprint(train, test), loaded.sha256, loaded.about.mean, loaded.about.std),
+        *(seen, loaded.sha256, loaded.about.mean, loaded.about.std),
     ]
     with distributed.process_group() as device:
         if not command.unfinished(task.out, recipe.digest(identity)):
@@ -132,6 +126,7 @@ def frozen(
         device=device,
         devices=devices,
         samples_per_s=sum(len(x) for x, fresh in found if fresh) / seconds,
+        fingerprint=seen,
         started=started,
         began=began,
     )

@@ -14,7 +14,7 @@ from downstream import backbone, engine
 from downstream.engine import Task
 from pretrain import command, data, distributed, recipe, train
 from pretrain.data import ImageSet
-from pretrain.errors import InputError
+from pretrain.errors import Diverged, InputError
 from pretrain.recipe import Recipe
 from results import record
 
@@ -165,9 +165,7 @@ def choose(job: train.Job, planned: Plan) -> tuple[Recipe, dict[str, float | Non
             trial = replace(job, recipe=candidate, train=parts[0], test=parts[1], out=out)
             outcome = train.fit(trial)
             scores[name], spent = outcome.top1, spent + outcome.cost.wall_s
-        except InputError as error:
-            if "the loss is not finite" not in str(error):
-                raise
+        except Diverged:
             scores[name] = None
     best = max((score for score in scores.values() if score is not None), default=None)
     if best is None:

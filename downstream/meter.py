@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from downstream import backbone
 from downstream.resume import plain_model
-from pretrain import checkpoint, distributed
+from pretrain import distributed
 
 COUNTS = ("sha256_in_model", "samples", "seconds", "epoch_samples", "epoch_seconds", "losses")
 
@@ -54,7 +54,7 @@ class Meter(Hook):
             return
         model = plain_model(runner)
         count, unused = backbone.account(model, self.exchange)
-        self.sha256_in_model = checkpoint.weights_sha256(backbone.weights_in(model))
+        self.sha256_in_model = backbone.sha256_in(model)
         difference = backbone.agreement(model, self.exchange)
         if distributed.rank() == 0:
             print(

@@ -9,7 +9,6 @@ batch is read twice. mmengine's own resumption keeps no random state and starts 
 
 from __future__ import annotations
 
-import atexit
 import math
 import random
 from collections.abc import Iterator, Sized
@@ -26,7 +25,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from pretrain import checkpoint, distributed, loader, streams
-from pretrain.errors import InputError, Interrupted, RunError
+from pretrain.errors import Diverged, InputError
 from pretrain.interruption import Request
 from pretrain.trainer import Watch
 
@@ -181,7 +180,6 @@ class Keeper(Hook):
         self.out, self.seed, self.request, self.device = out, seed, request, device
         self.account = account
         self.watch = Watch(device)
-        self.no_scaler = torch.amp.GradScaler(device.type, enabled=False)
 
     @property
     def name(self) -> str:
@@ -195,10 +193,7 @@ class Keeper(Hook):
             InputError: every state is damaged.
             RunError: the processes do not see the same one.
         """
-        state = checkpoint.load_state(self.out, self.device)
-        seen = distributed.from_all(None if state is None else state["iter"])
-        if len(set(seen)) > 1:
-            raise RunError(f"{self.out}: the processes see states of the iterations {seen}")
+        state = checkpoint.load_common_state(self.out, self.device, "iter")
         if state is None:
             return
         plain_model(runner).load_state_dict(state["state_dict"])
@@ -233,12 +228,12 @@ class Keeper(Hook):
         """Looks at the iteration that is over; on a GPU its loss is looked at after the next one.
 
         Raises:
-            InputError: the loss is not finite.
+            Diverged: the loss is not finite.
             Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
         """
-        verdict = self.watch.look(self.loss, bool(self.request), self.no_scaler)
+        verdict = self.watch.look(self.loss, bool(self.request))
         if not verdict.finite:
-            raise InputError(
+            raise Diverged(
                 f"the loss is not finite at iteration {runner.iter} of {runner.max_iters}: lower "
                 f"optim_wrapper.optimizer.lr; the newest saved state is from before"
             )
@@ -257,9 +252,8 @@ class Keeper(Hook):
     def before_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        if batch_idx == 0:  # called in reverse order of registration: before torch's own
-            atexit.unregister(loader.kill_workers)
-            atexit.register(loader.kill_workers)
+        if batch_idx == 0:
+            loader.kill_workers_at_exit()
 
     def after_test_iter(
         self,
@@ -268,8 +262,8 @@ class Keeper(Hook):
         data_batch: dict | None = None,
         outputs: Any = None,
     ) -> None:
-        if any(distributed.from_all(bool(self.request))):
-            self.stop("the training, in the test")
+        if self.request:  # there is nothing to save: this process need not wait for the others
+            raise self.request.obeyed(self.name, "the training, in the test")
 
     def save(self, runner: Runner) -> None:
         """Called by all processes at the same iteration; the first one writes.
@@ -296,8 +290,4 @@ class Keeper(Hook):
         """
         # launchers kill the others once the first has left, and the one that writes may be at it
         distributed.wait_for_all()
-        name = self.request.signal.name if self.request.signal else "a signal to another process"
-        raise Interrupted(
-            f"{self.name}: stopped by {name} after {place}, which is saved: the same command goes "
-            f"on from there"
-        )
+        raise self.request.obeyed(self.name, place)

@@ -6,7 +6,6 @@ another part than the network that classifies (a detector's neck), which is list
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -46,20 +45,25 @@ def label(variant: str | None, backbone: str | None) -> str:
         if not any(variant == name or variant.startswith(f"{name}-") for name in known):
             raise recipe.unknown("recipe", variant, known)
         return variant
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", backbone or "")
+    return record.file_name(backbone or "")
 
 
-def of_recipe(name: str, runs: Path, protocol: str, seed: int) -> Path:
+def of_recipe(name: str, runs: Path, protocol: str, seed: int, dataset: str | None = None) -> Path:
     """The exchange file that a recipe's run left.
+
+    Args:
+        dataset: that it was trained on, where that is not the protocol's own.
 
     Raises:
         InputError: the run has not finished yet.
     """
-    path = record.run_folder(runs, protocol, "pretrain", name, seed) / "backbone.safetensors"
+    task = f"pretrain-{dataset}" if dataset else "pretrain"
+    path = record.run_folder(runs, protocol, task, name, seed) / "backbone.safetensors"
     if not path.is_file():
+        on = f" DATASET={dataset}" if dataset else ""
         raise InputError(
             f"{name} has no checkpoint yet ({path}): "
-            f"make pretrain VARIANT={name} PROTOCOL={protocol} SEED={seed}"
+            f"make pretrain VARIANT={name}{on} PROTOCOL={protocol} SEED={seed}"
         )
     return path
 
@@ -282,7 +286,7 @@ def _preprocessing(path: Path) -> dict[str, Any]:
         return {}
     if checkpoint.read_metadata(path).get("format") != checkpoint.FORMAT:
         return {}
-    _, about = checkpoint.load_exchange(path)
+    about = checkpoint.read_about(path)
     return dict(
         mean=about.mean,
         std=about.std,

@@ -147,9 +147,6 @@ def write(
     args = about.args
     weights = checkpoint.weights_sha256(outcome.tensors)
     detail = "central crop, last epoch"
-    parameters, flops = complexity.count(
-        chosen.arch, len(train_set.classes), chosen.eval_resolution
-    )
     finished = record.Record(
         stage="pretrain",
         task=about.task,
@@ -171,7 +168,9 @@ def write(
             for name, value in (("top1", outcome.top1), ("top5", outcome.top5))
         },
         config=about.settings,
-        cost=outcome.cost.model_copy(update=dict(parameters=parameters, flops=flops)),
+        cost=complexity.sized(
+            outcome.cost, chosen.arch, len(train_set.classes), chosen.eval_resolution
+        ),
         versions=record.versions(),
         git=record.git_state(Path(__file__).parent),
         started=about.started,

@@ -20,6 +20,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from pretrain import distributed
 from pretrain.errors import InputError, RunError
 from results.record import write_atomically
 
@@ -73,6 +74,16 @@ def load_exchange(path: Path) -> tuple[dict[str, Tensor], Exchange]:
     """Tensors of an exchange file, on the CPU, and what it says about them.
 
     Raises:
+        InputError: as `read_about` does.
+    """
+    about = read_about(path)
+    return load_safetensors(path.read_bytes()), about
+
+
+def read_about(path: Path) -> Exchange:
+    """What an exchange file says about its tensors, which are not read.
+
+    Raises:
         InputError: no such file, not a safetensors file, or without this project's metadata.
     """
     metadata = read_metadata(path)
@@ -86,7 +97,7 @@ def load_exchange(path: Path) -> tuple[dict[str, Tensor], Exchange]:
     except (KeyError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: its metadata are damaged ({error})") from error
     values |= {key: tuple(values[key]) for key in ("mean", "std")}
-    return load_safetensors(path.read_bytes()), Exchange(**values)
+    return Exchange(**values)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -166,6 +177,22 @@ def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
             f"{folder}: every saved state is damaged; remove the folder to start this run again"
         )
     return None
+
+
+def load_common_state(folder: Path, device: torch.device, count: str) -> dict[str, Any] | None:
+    """`load_state`, by all processes of a group.
+
+    Args:
+        count: the key of the steps that a state has behind it.
+
+    Raises:
+        RunError: the processes do not see the same state.
+    """
+    state = load_state(folder, device)
+    seen = distributed.from_all(None if state is None else state[count])
+    if len(set(seen)) > 1:
+        raise RunError(f"{folder}: the processes see states of the {count}s {seen}")
+    return state
 
 
 def read_state(content: bytes, device: torch.device) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from results.record import Cost
+
 T = TypeVar("T")
 
 
@@ -117,6 +119,30 @@ def peak_memory_mb(device: torch.device) -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def cost(
+    device: torch.device,
+    wall_s: float,
+    samples_per_s: float,
+    precision: str = "fp32",
+    devices: int | None = None,
+) -> Cost:
+    """What a run took, for its record.
+
+    Args:
+        devices: as many as there were, where their group is no more.
+    """
+    devices = devices or world()
+    return Cost(
+        wall_s=wall_s,
+        samples_per_s=samples_per_s,
+        peak_memory_mb=peak_memory_mb(device),
+        device=device_name(device),
+        devices=devices,
+        precision=precision,
+        device_hours=wall_s * devices / 3600,
+    )
 
 
 def announced_world() -> int:

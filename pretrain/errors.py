@@ -20,6 +20,10 @@ class InputError(RunError):
     status = 2
 
 
+class Diverged(InputError):
+    """The loss is not finite: with these settings there is nothing to go on from."""
+
+
 class Interrupted(RunError):
     """A run was asked to stop and has saved its state; the same command goes on from there."""
 

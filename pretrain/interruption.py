@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pretrain.errors import Interrupted
+
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # a cluster's pre-emption, and Slurm's --signal=USR1@60
 
 
@@ -18,6 +20,18 @@ class Request:
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    def obeyed(self, run: str, place: str) -> Interrupted:
+        """The error that ends a run whose state is saved.
+
+        Args:
+            run, place: "pretrain/best", "step 3 of 10".
+        """
+        name = self.signal.name if self.signal else "a signal to another process"
+        return Interrupted(
+            f"{run}: stopped by {name} after {place}, which is saved: the same command goes on "
+            f"from there"
+        )
 
     def note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)

@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class TrainingView(Dataset):
     def __getitem__(self, place: tuple[int, int, int]) -> Sample:
         _, index, _ = place
         problems: Problems = []
-        for candidate in (*range(index, len(self.images)), *range(index)):
+        for candidate in chain(range(index, len(self.images)), range(index)):
             rng = streams.generator("sample", self.seed, *place)
             try:
                 pixels = augment.for_training(self.images.source(candidate), rng, self.recipe)
@@ -194,6 +195,14 @@ def kill_workers() -> None:
             child.kill()
 
 
+def kill_workers_at_exit() -> None:
+    """To be called once the workers are at work: what is registered last is called first, before
+    torch and Python wait for them.
+    """
+    atexit.unregister(kill_workers)
+    atexit.register(kill_workers)
+
+
 @contextmanager
 def naming_dead_workers(workers: int) -> Iterator[None]:
     """Turns torch's error for a worker that died into ours; it may come at any line of a process.
@@ -221,9 +230,7 @@ def batches_of(source: DataLoader) -> Iterator[Batch]:
     """
     with naming_dead_workers(source.num_workers):
         iterator = iter(source)
-        # what is registered last is called first: before torch and Python wait for the workers
-        atexit.unregister(kill_workers)
-        atexit.register(kill_workers)
+        kill_workers_at_exit()
         try:
             yield from iterator
         finally:

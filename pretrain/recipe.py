@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from pretrain.errors import InputError, unknown
 from pretrain.randaugment import policy
+from results.record import file_name
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -180,7 +180,7 @@ def for_architecture(recipe: Recipe, arch: str) -> Recipe:
 def label(name: str, arch: str | None = None, options: list[str] | None = None) -> str:
     """The name of a recipe's folder and row; other settings than its own have another one."""
     words = [name, *([arch] if arch else []), *sorted(options or [])]
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", " ".join(words))
+    return file_name(*words)
 
 
 def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain") -> Recipe:

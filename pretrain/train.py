@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pretrain import distributed, interruption, loader
-from pretrain.errors import InputError, Interrupted, RunError
+from pretrain.errors import Diverged, RunError
 from pretrain.evaluate import accuracy
 from pretrain.interruption import Request
 from pretrain.lr_schedule import learning_rate
@@ -43,7 +43,8 @@ def fit(job: Job) -> Outcome:
     """Trains to the recipe's last step, from the newest saved state if there is one.
 
     Raises:
-        InputError: data, teacher or weights do not fit the recipe, or the loss is not finite.
+        InputError: data, teacher or weights do not fit the recipe.
+        Diverged: the loss is not finite.
         Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
         RunError: a loader process died, or what would be saved is not finite.
     """
@@ -64,20 +65,14 @@ def fit(job: Job) -> Outcome:
         if writer is not None:
             writer.close()
     seen = trainer.total * job.recipe.batch_size
-    last, wall = trainer.history[-1], trainer.wall()
+    last = trainer.history[-1]
     return Outcome(
         {name: tensor.detach().cpu() for name, tensor in trainer.result.state_dict().items()},
         top1=last["top1"],
         top5=last["top5"],
         samples=int(last["samples"]),
-        cost=Cost(
-            wall_s=wall,
-            samples_per_s=seen / trainer.seconds,
-            peak_memory_mb=distributed.peak_memory_mb(job.device),
-            device=distributed.device_name(job.device),
-            devices=distributed.world(),
-            precision=precision(job.recipe, job.device),
-            device_hours=wall * distributed.world() / 3600,
+        cost=distributed.cost(
+            job.device, trainer.wall(), seen / trainer.seconds, precision(job.recipe, job.device)
         ),
     )
 
@@ -119,8 +114,8 @@ def train_epoch(trainer: Trainer, view: loader.TrainingView, request: Request) -
         raise diverged(trainer)
 
 
-def diverged(trainer: Trainer) -> InputError:
-    return InputError(
+def diverged(trainer: Trainer) -> Diverged:
+    return Diverged(
         f"the loss is not finite at step {trainer.step} of {trainer.total}: lower lr (now "
         f"{trainer.job.recipe.lr}); the newest saved state is from before"
     )
@@ -135,11 +130,7 @@ def stop(trainer: Trainer, request: Request) -> None:
     trainer.save()
     # launchers kill the others once the first has left, and the one that writes may still be at it
     distributed.wait_for_all()
-    name = request.signal.name if request.signal else "a signal to another process"
-    raise Interrupted(
-        f"{trainer.job.name}: stopped by {name} after step {trainer.step} of {trainer.total}, "
-        f"which is saved: the same command goes on from there"
-    )
+    raise request.obeyed(trainer.job.name, f"step {trainer.step} of {trainer.total}")
 
 
 def progress(trainer: Trainer) -> None:

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pretrain import batch, checkpoint, distributed, loader, models, streams
 from pretrain.data import ImageSet
 from pretrain.distillation import distillation
-from pretrain.errors import InputError, RunError
+from pretrain.errors import InputError
 from pretrain.lr_schedule import learning_rate, total_steps
 from pretrain.no_bias_decay import no_bias_decay
 from pretrain.recipe import Recipe
@@ -179,10 +179,7 @@ class Trainer:
         Raises:
             RunError: the processes do not see the same one.
         """
-        state = checkpoint.load_state(self.job.out, self.job.device)
-        steps = distributed.from_all(None if state is None else state["step"])
-        if len(set(steps)) > 1:
-            raise RunError(f"{self.job.out}: the processes see states of the steps {steps}")
+        state = checkpoint.load_common_state(self.job.out, self.job.device, "step")
         if state is None:
             return
         self.raw.load_state_dict(state["model"])
@@ -322,13 +319,15 @@ class Watch:
         self.scale = 0.0
         self.arriving: tuple[Tensor, torch.cuda.Event] | None = None
 
-    def look(self, loss: Tensor, asked_to_stop: bool, scaler: torch.amp.GradScaler) -> Verdict:
+    def look(
+        self, loss: Tensor, asked_to_stop: bool, scaler: torch.amp.GradScaler | None = None
+    ) -> Verdict:
         """The verdict that all processes share."""
         signs = torch.empty(3, device=self.device)
         signs[0] = ~torch.isfinite(loss)
         signs[1] = float(asked_to_stop)
         # get_scale() would wait for the device; the tensor behind it does not
-        signs[2] = scaler._get_scale_async() if scaler.is_enabled() else 1.0  # type: ignore[assignment]
+        signs[2] = scaler._get_scale_async() if scaler and scaler.is_enabled() else 1.0  # type: ignore[assignment]
         distributed.largest_over_processes(signs)
         if self.device.type != "cuda":
             return self.verdict(signs)

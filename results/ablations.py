@@ -6,11 +6,11 @@ recipe. Nothing here needs torch, so that tables stay quick.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from results import published
+from results.record import file_name as file_name
 
 # What the recipes of configs/pretrain have of the settings that the two tables vary
 # (tests/results/test_ablations.py compares).
@@ -42,11 +42,6 @@ class Ablation:
     def label(self) -> str:
         """The name of its folder."""
         return file_name(self.recipe, *sorted(self.options))
-
-
-def file_name(*words: str) -> str:
-    """Words as the name of a folder: pretrain.recipe.label's spelling, and make's."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", " ".join(words))
 
 
 def runs() -> Iterator[Ablation]:

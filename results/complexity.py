@@ -6,6 +6,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain import models
+from results.record import Cost
+
+
+def sized(cost: Cost, architecture: str, classes: int, resolution: int) -> Cost:
+    """What a run took, with the size of its network; see `count`."""
+    parameters, flops = count(architecture, classes, resolution)
+    return cost.model_copy(update=dict(parameters=parameters, flops=flops))
 
 
 def count(architecture: str, classes: int, resolution: int) -> tuple[int, int]:

@@ -171,6 +171,11 @@ def sha256_of(path: Path) -> str:
 TEMPORARY = ".tmp"
 
 
+def file_name(*words: str) -> str:
+    """Words as the name of a file or folder, in the spelling that the Makefile has too."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", " ".join(words))
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, meets the old content or the new, never a part.
 
@@ -215,7 +220,7 @@ def write_beside(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; what was there is still there.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    new = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
     try:
         write_atomically(new, content)
         while True:
