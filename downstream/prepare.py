@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -45,19 +46,22 @@ def check(found: Config, data_root: Path) -> str:
         InputError: they are missing, or not as many.
     """
     if found.layout in data.READERS:
-        counts = {images.split: len(images) for images in image_sets(found, data_root)}
-    else:
-        from downstream import openmmlab
+        return listed({images.split: len(images) for images in image_sets(found, data_root)})
+    from downstream import openmmlab
 
-        openmmlab.prepare()
-        from downstream import scenes, voc
+    openmmlab.prepare()
+    from downstream import scenes, voc
 
-        for role in ("train", "test"):
-            if found.layout == "voc":
-                voc.dataset_configs(found, data_root, role, [])
-            else:
-                scenes.dataset_config(found, data_root, role, [])
-        counts = dict(found.sizes)
+    for role in ("train", "test"):
+        if found.layout == "voc":
+            voc.dataset_configs(found, data_root, role, [])
+        else:
+            scenes.dataset_config(found, data_root, role, [])
+    return listed(found.sizes)
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Counts as "100 train, 20 val"."""
     return ", ".join(f"{count} {split}" for split, count in counts.items())
 
 
@@ -76,12 +80,13 @@ def check_files(name: str, data_root: Path, workers: int) -> None:
         InputError: there are such files, or the set is not as its config says.
     """
     found = data.config(name)
-    print(f"{name}: {check(found, data_root)}", flush=True)
     if found.layout in data.READERS:
         sets = image_sets(found, data_root)
+        print(f"{name}: {listed({images.split: len(images) for images in sets})}", flush=True)
         if found.get("unlabelled") and (data_root / found.root / found.unlabelled.folder).is_dir():
             sets.append(data.load_unlabelled(name, data_root))
     else:
+        print(f"{name}: {check(found, data_root)}", flush=True)
         sets = [pictures(found, data_root)]
     problems = [one for images in sets for one in loader.unreadable(images, workers)]
     for path, reason in problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pretrain import data, loader, recipe, train
+from pretrain import checkpoint, data, loader, models, recipe, train
 from pretrain.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,38 @@ def make_job(make_images: MakeImages, tmp_path: Path) -> Callable[..., train.Job
         return train.Job(**(values | changes))
 
     return make
+
+
+SaveTeacher = Callable[..., Path]
+
+
+@pytest.fixture
+def save_teacher(tmp_path: Path) -> SaveTeacher:
+    """Writes the exchange file of a seeded teacher for a student's recipe."""
+
+    def save(student: recipe.Recipe, classes: int = 3, **changes) -> Path:
+        torch.manual_seed(9)
+        about = checkpoint.Exchange(
+            architecture="resnet18d_narrow",
+            classes=classes,
+            mean=student.mean,
+            std=student.std,
+            resolution=32,
+            crop_ratio=0.875,
+            interpolation="bilinear",
+            pretrained=True,
+            recipe="teacher",
+            protocol="demo",
+            seed=0,
+            dataset="tiny",
+            record_sha256="",
+        )
+        path = tmp_path / "teacher.safetensors"
+        weights = models.create("resnet18d_narrow", classes).state_dict()
+        checkpoint.save_exchange(path, weights, replace(about, **changes))
+        return path
+
+    return save
 
 
 @pytest.fixture

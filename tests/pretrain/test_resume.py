@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pretrain import checkpoint, models, train
+from pretrain import checkpoint, train
 from pretrain.errors import InputError
 from pretrain.recipe import Recipe
 
 MakeJob = Callable[..., train.Job]
+SaveTeacher = Callable[..., Path]
 CPU = torch.device("cpu")
 
 
@@ -61,6 +62,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     tiny_recipe: Recipe,
     monkeypatch: pytest.MonkeyPatch,
     places_read: list[tuple[int, int, int]],
+    save_teacher: SaveTeacher,
     tmp_path: Path,
     tricks: str,
     save: int,
@@ -68,8 +70,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(
 ) -> None:
     """Saved at the steps 2, 3, 4, 6 of 3 an epoch: within one, at its end, after its end."""
     settings = replace(tiny_recipe, epochs=2, **FULL[tricks])
-    teacher = tmp_path / "teacher.safetensors"
-    save_teacher(teacher, settings)
+    teacher = save_teacher(settings)
     broken = make_job(settings, "broken", teacher=teacher, save_every=2)
     seen = places_read
     with monkeypatch.context() as fatal:
@@ -100,32 +101,10 @@ def history(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in entry.items() if k != "images_per_s"} for entry in entries]
 
 
-def save_teacher(path: Path, settings: Recipe) -> None:
-    torch.manual_seed(9)
-    about = checkpoint.Exchange(
-        architecture="resnet18d_narrow",
-        classes=3,
-        mean=settings.mean,
-        std=settings.std,
-        resolution=32,
-        crop_ratio=0.875,
-        interpolation="bilinear",
-        pretrained=True,
-        recipe="teacher",
-        protocol="demo",
-        seed=0,
-        dataset="tiny",
-        record_sha256="",
-    )
-    weights = models.create("resnet18d_narrow", 3).state_dict()
-    checkpoint.save_exchange(path, weights, about)
-
-
 def test_distillation_moves_the_student_and_not_the_teacher(
-    make_job: MakeJob, tiny_recipe: Recipe, tmp_path: Path
+    make_job: MakeJob, tiny_recipe: Recipe, save_teacher: SaveTeacher
 ) -> None:
-    path = tmp_path / "t.safetensors"
-    save_teacher(path, tiny_recipe)
+    path = save_teacher(tiny_recipe)
     settings = replace(tiny_recipe, epochs=1)
     before = path.read_bytes()
 

@@ -16,37 +16,16 @@ from pretrain.recipe import Recipe
 from pretrain.trainer import Job, build, load_teacher
 
 MakeJob = Callable[..., Job]
+SaveTeacher = Callable[..., Path]
 
 
 # --- teachers
 
 
-def save_teacher(path: Path, settings: Recipe, classes: int = 3, **changes: object) -> Path:
-    torch.manual_seed(9)
-    about = checkpoint.Exchange(
-        architecture="resnet18d_narrow",
-        classes=classes,
-        mean=settings.mean,
-        std=settings.std,
-        resolution=32,
-        crop_ratio=0.875,
-        interpolation="bilinear",
-        pretrained=True,
-        recipe="teacher",
-        protocol="demo",
-        seed=0,
-        dataset="tiny",
-        record_sha256="",
-    )
-    weights = models.create("resnet18d_narrow", classes).state_dict()
-    checkpoint.save_exchange(path, weights, replace(about, **changes))
-    return path
-
-
 def test_a_teacher_is_frozen_and_as_saved(
-    make_job: MakeJob, tiny_recipe: Recipe, tmp_path: Path
+    make_job: MakeJob, tiny_recipe: Recipe, save_teacher: SaveTeacher
 ) -> None:
-    path = save_teacher(tmp_path / "t.safetensors", tiny_recipe)
+    path = save_teacher(tiny_recipe)
 
     teacher = load_teacher(make_job(replace(tiny_recipe, distill="teacher"), teacher=path))
 
@@ -77,9 +56,9 @@ def test_a_recipe_that_distils_needs_a_teacher(make_job: MakeJob, tiny_recipe: R
     ],
 )
 def test_a_teacher_of_something_else_is_refused(
-    make_job: MakeJob, tiny_recipe: Recipe, tmp_path: Path, changes: dict, words: str
+    make_job: MakeJob, tiny_recipe: Recipe, save_teacher: SaveTeacher, changes: dict, words: str
 ) -> None:
-    path = save_teacher(tmp_path / "t.safetensors", tiny_recipe, **changes)
+    path = save_teacher(tiny_recipe, **changes)
 
     with pytest.raises(InputError, match=words) as error:
         load_teacher(make_job(replace(tiny_recipe, distill="teacher"), teacher=path))
