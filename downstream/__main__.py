@@ -17,7 +17,7 @@ STAGES = {
     "evaluate": "top-1 and top-5 of a checkpoint and its classifier, at any resolutions",
     "detect": "Faster R-CNN on data in VOC's layout",
     "segment": "dilated FCN on ADE20K's or CamVid's layout",
-    "probe": "linear or nearest-neighbour probe on frozen features, or full fine-tuning",
+    "probe": "linear or nearest-neighbour probe of a frozen backbone, or full fine-tuning",
 }
 
 
@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         if stage == "detect":
             sub.add_argument("--detector", help="c4, the paper's (default), or fpn")
         if stage == "probe":
-            sub.add_argument("--mode", default="linear", choices=("linear", "knn", "finetune"))
+            sub.add_argument(
+                "--mode", default="linear", choices=("linear", "linear-sgd", "knn", "finetune")
+            )
             sub.add_argument("--train-size", type=int, help="few-shot: 1000 is VTAB's 800 + 200")
         if stage == "evaluate":
             sub.add_argument("--images", type=Path, help="any folder of one folder per class")
@@ -60,11 +62,14 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--workers", type=int, default=command.default_workers())
     about = "turns a checkpoint into the exchange file, and says what became of each tensor"
     sub = stages.add_parser("import", help=about, description=about)
-    sub.add_argument("backbone", help=sources.KINDS)
+    sub.add_argument("backbone", help=f"a recipe of ours, {sources.KINDS}")
+    sub.add_argument("--protocol", default="paper", help="of the recipe (default: paper)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     sub.add_argument("--out", type=Path, required=True, help="folder of backbone.safetensors")
     args = parser.parse_args(argv)
     if args.stage == "import":
-        return exit_status(lambda: imported(args.backbone, args.out))
+        return exit_status(lambda: imported(args))
     if args.stage == "data":
         return exit_status(lambda: data_sets(args))
     return exit_status(lambda: run(args))
@@ -110,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
         from downstream import segment
 
         segment.run(task, dataset, args.data, args.workers, command.options(args))
-    elif args.mode == "finetune":
+    elif args.mode in ("finetune", "linear-sgd"):
         from downstream import finetune
 
         finetune.run(task, dataset, args.data, args.workers, probe_options(args))
@@ -145,15 +150,26 @@ def data_sets(args: argparse.Namespace) -> None:
         prepare.run(args.protocol, args.data, args.archives)
 
 
-def imported(spec: str, out: Path) -> None:
+def imported(args: argparse.Namespace) -> None:
     """The exchange file of a specification, and an account of its tensors.
+
+    That of a recipe of ours is copied as it is.
 
     Raises:
         InputError: the specification cannot be read, or its tensors do not fit.
     """
-    found = sources.find(spec, "paper", 0)
-    path = sources.write(found, spec, out, "paper", 0)
-    print(f"{sources.explain(found)}\nwrote {path}: use it with BACKBONE=file:{path}")
+    spec = args.backbone
+    if spec in recipe.names("pretrain"):
+        spec = f"file:{sources.of_recipe(spec, args.runs, args.protocol, args.seed)}"
+    if (ours := sources.exchange_file(spec)) is not None:
+        path = args.out / ours.name
+        record.write_atomically(path, ours.read_bytes())
+        account = f"{ours}: an exchange file already, every tensor under its own name"
+    else:
+        found = sources.find(spec, args.protocol, args.seed)
+        path = sources.write(found, spec, args.out, args.protocol, args.seed)
+        account = sources.explain(found)
+    print(f"{account}\nwrote {path}: use it with BACKBONE=file:{path}")
 
 
 def trained(args: argparse.Namespace, protocol: Config, role: str) -> Path:

@@ -51,7 +51,7 @@ class Task:
     """One downstream run: what is measured on which backbone, and where it is kept.
 
     Attributes:
-        stage: what a record calls it: "evaluate", "detect", "segment", "linear" or "finetune".
+        stage: what a record calls it: one of results.record.Stage but "pretrain".
         name: the stage with its choices, the folder of its records.
         label: the backbone's row: a recipe's name or a specification made a file name.
         source: the backbone as the user named it.

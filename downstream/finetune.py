@@ -1,4 +1,7 @@
-"""Full fine-tuning: the pretraining loop, started from a checkpoint, its rate and length chosen."""
+"""The pretraining loop, started from a checkpoint, its rate and length chosen.
+
+Of all weights, which is full fine-tuning, or of the classifier alone (stage "linear-sgd").
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from pretrain.recipe import Recipe
 from results import record
 
 AXES = ("epochs", "lr")  # of the grid; of equals, the first in this order wins
-OWN = ("grid", "held_out", "train_size")  # what configs/probe/finetune.py has beside a recipe
+OWN = ("grid", "held_out", "train_size")  # what the files of configs/probe have beside a recipe
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,25 @@ class Plan:
 
 
 def plan(task: Task, dataset: str, options: Sequence[str], about: backbone.Exchange) -> Plan:
-    """The fine-tuning recipes for a backbone: its architecture and moments, the protocol's size.
+    """The recipes for a backbone: its architecture and moments, the protocol's size.
 
     Raises:
         InputError: an option is none, or does not suit its setting.
     """
-    config = recipe.read("probe", "finetune")
+    config = recipe.read("probe", task.stage)
+    section = task.stage.replace("-", "_")
     own = {key: config.pop(key) for key in OWN}
     protocol = recipe.read_protocol(task.protocol)
-    grid = own["grid"] | protocol.finetune.get("grid", {})
+    grid = own["grid"] | protocol[section].get("grid", {})
     wanted = recipe.parse_options(list(options))
     own |= {key: wanted.pop(key) for key in OWN[1:] if key in wanted}
     if not isinstance(own["held_out"], float) or not 0 < own["held_out"] < 1:
         raise InputError(f"held_out={own['held_out']!r}: expected a share between 0 and 1")
-    found = recipe.from_config(config, "finetune")
+    found = recipe.from_config(config, task.stage)
     candidates = []
     for values in product(*(sorted(grid[axis]) for axis in AXES)):
         sized = recipe.under_protocol(
-            replace(found, **dict(zip(AXES, values, strict=True))), protocol, "finetune"
+            replace(found, **dict(zip(AXES, values, strict=True))), protocol, section
         )
         fitted = replace(
             sized,
@@ -81,7 +85,7 @@ def plan(task: Task, dataset: str, options: Sequence[str], about: backbone.Excha
 
 
 def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
-    """Chooses on held-out training data, fine-tunes on all, reports the last epoch on test, once.
+    """Chooses on held-out training data, trains on all, reports the last epoch on test, once.
 
     Raises:
         InputError: data, backbone or options do not fit.
@@ -107,6 +111,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
             device=device,
             workers=workers,
             initial=loaded.model.state_dict(),
+            frozen=task.stage == "linear-sgd",
         )
         chosen, trials, spent = choose(job, planned)
         outcome = train.fit(replace(job, recipe=chosen))

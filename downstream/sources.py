@@ -19,7 +19,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from downstream.names import timm_names
-from pretrain import checkpoint, models, recipe
+from pretrain import checkpoint, distributed, models, recipe
 from pretrain.checkpoint import Exchange
 from pretrain.errors import InputError
 from pretrain.models import TimmModel
@@ -98,12 +98,15 @@ def exchange_of(spec: str, out: Path, protocol: str, seed: int) -> Path:
     Raises:
         InputError: as `find` does.
     """
-    if (path := _exchange_file(spec)) is not None:
+    if (path := exchange_file(spec)) is not None:
         return path
-    return write(find(spec, protocol, seed), spec, out, protocol, seed)
+    found = find(spec, protocol, seed)
+    if distributed.first_announced():
+        print(f"{spec}: {summary(found)}", flush=True)
+    return write(found, spec, out, protocol, seed)
 
 
-def _exchange_file(spec: str) -> Path | None:
+def exchange_file(spec: str) -> Path | None:
     """The exchange file that `file:PATH` names, once its tensors have been seen to fit.
 
     Raises:
@@ -416,11 +419,22 @@ def explain(found: Found) -> str:
     lines = [f"{old} -> {new}" for old, new in moved.items()]
     lines += [f"{name} left out: not of the network that classifies" for name in found.left_out]
     lines += [f"{name} is not in the source: 0" for name in found.added]
-    lines.append(
-        f"{found.architecture}: {len(found.model.state_dict())} tensors, "
-        f"{len(found.renamed) - len(moved)} under their own names, {len(moved)} renamed, "
-        f"{len(found.added)} added; {len(found.left_out)} of the source left out"
+    return "\n".join([*lines, summary(found)])
+
+
+def summary(found: Found) -> str:
+    """How many of a backbone's tensors came from where, and how far its logits are from there."""
+    tensors = len(found.model.state_dict())
+    if not found.renamed:
+        return f"{found.architecture}, {tensors} tensors"
+    kept = sum(old == new for old, new in found.renamed.items())
+    logits = (
+        ""
+        if found.difference is None
+        else (f"; logits differ from the source's own by at most {found.difference:.3g}")
     )
-    if found.difference is not None:
-        lines.append(f"largest difference to the source's own logits: {found.difference:.3g}")
-    return "\n".join(lines)
+    return (
+        f"{found.architecture}, {tensors} tensors: {kept} under their own names, "
+        f"{len(found.renamed) - kept} renamed, {len(found.added)} added; "
+        f"{len(found.left_out)} of the source left out{logits}"
+    )

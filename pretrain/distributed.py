@@ -145,6 +145,11 @@ def cost(
     )
 
 
+def first_announced() -> bool:
+    """Whether this is the first process of the group that torchrun has announced, or of none."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def announced_world() -> int:
     """How many processes torchrun has announced, before their group is formed."""
     return int(os.environ.get("WORLD_SIZE", "1"))

@@ -191,7 +191,7 @@ def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain")
     `resolution`: at 64/224, 299 pixels become 85, and a recipe that trains at 160 trains at 46.
 
     Args:
-        settings: the section of the protocol to read, "pretrain" or "finetune".
+        settings: the section of the protocol to read: "pretrain", "finetune" or "linear_sgd".
     """
     scale = protocol[settings]
     zoom = scale.get("resolution", 1)

@@ -95,7 +95,7 @@ def train_epoch(trainer: Trainer, view: loader.TrainingView, request: Request) -
     )
     source = loader.batches_of(loader.training(view, batches, job.workers))
     watch = Watch(job.device)
-    trainer.model.train()
+    trainer.model.train(not job.frozen)
     while trainer.step < end:
         began = time.perf_counter()
         loss = trainer.train_step([next(source) for _ in range(recipe.accumulation)])

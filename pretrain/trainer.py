@@ -35,6 +35,7 @@ class Job:
         out: the run's folder; holds the resume states and the TensorBoard scalars.
         save_every: steps between states; there is one at the end of each epoch besides.
         compiled: run the model through torch.compile.
+        frozen: train the classifier alone; all else stays as it is, in evaluation mode.
     """
 
     recipe: Recipe
@@ -48,6 +49,7 @@ class Job:
     teacher: Path | None = None
     save_every: int = 1000
     compiled: bool = False
+    frozen: bool = False
 
     @property
     def name(self) -> str:
@@ -72,6 +74,9 @@ def build(job: Job) -> models.TimmModel:
         kept = {k: v for k, v in job.initial.items() if not k.startswith(f"{classifier}.")}
         fresh = {k: v for k, v in model.state_dict().items() if k.startswith(f"{classifier}.")}
         models.load_strictly(model, kept | fresh)
+    if job.frozen:
+        model.requires_grad_(False)
+        model.get_submodule(models.classifier(model)).requires_grad_(True)
     return model.to(job.device, memory_format=torch.channels_last)
 
 

@@ -371,7 +371,7 @@ OWN_TABLES = (
         row_heading="backbone",
         rows=(),
         columns=(),
-        further_stages=("linear", "knn", "finetune"),
+        further_stages=("linear", "linear-sgd", "knn", "finetune"),
         random_last=True,
         found_metrics=("top1", "top5"),
     ),

@@ -42,7 +42,9 @@ PACKAGES = (
     "onedl-mmsegmentation",
 )
 
-Stage = Literal["pretrain", "evaluate", "detect", "segment", "linear", "knn", "finetune"]
+Stage = Literal[
+    "pretrain", "evaluate", "detect", "segment", "linear", "linear-sgd", "knn", "finetune"
+]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -22,7 +22,7 @@ COMPARED = {
     "metrics": ("metrics",),
 }
 _TRIAL = re.compile(r"-limit\d+$")
-PROBES = ("linear", "knn", "finetune")
+PROBES = ("linear", "linear-sgd", "knn", "finetune")
 
 
 def protocols(runs: Path) -> list[str]:
@@ -68,24 +68,32 @@ def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record
 def for_tables(
     runs: Path, protocol: str, take: Sequence[Path] = ()
 ) -> tuple[list[Record], list[str]]:
-    """The records that tables are made of: the newest attempt at each run, and no trials.
+    """The records that tables are made of, as `chosen`, without their files."""
+    records, skipped = chosen(runs, protocol, take)
+    return list(records.values()), skipped
+
+
+def chosen(
+    runs: Path, protocol: str, take: Sequence[Path] = ()
+) -> tuple[dict[Path, Record], list[str]]:
+    """The newest attempt at each run, and no trials.
 
     Args:
         take: attempts to take in place of the newest.
 
     Returns:
-        Records, and complaints about what was skipped.
+        Records by their files, and complaints about what was skipped.
 
     Raises:
         RecordError: no such protocol, no such attempt, or no record at all.
     """
     found, skipped = attempts(runs, protocol)
-    chosen = {_run(path): path for path in record.newest(found)}
+    of_runs = {_run(path): path for path in record.newest(found)}
     for wanted in take:
         path = locate(runs, wanted, found)
-        chosen[_run(path)] = path
-    records = [found[path] for path in chosen.values() if not is_trial(found[path])]
-    if trials := len(chosen) - len(records):
+        of_runs[_run(path)] = path
+    records = {path: found[path] for path in of_runs.values() if not is_trial(found[path])}
+    if trials := len(of_runs) - len(records):
         skipped.append(
             f"{trials} trials on part of the training data, or with settings of their own (LIMIT=, "
             f"TRAIN_SIZE=, OPTIONS=)"

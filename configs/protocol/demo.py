@@ -30,6 +30,13 @@ finetune = dict(
     resolution=64 / 224,
     grid=dict(lr=(0.01,), epochs=(1000,)),  # no choice
 )
+linear_sgd = dict(
+    epochs=1 / 20,
+    batch_size=1 / 4,
+    lr=1,
+    resolution=64 / 224,
+    grid=dict(lr=(0.1,), epochs=(100,)),  # no choice
+)
 # Linear probes see their pictures at these pixels.
 linear = dict(resolution=64)
 

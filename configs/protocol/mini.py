@@ -51,6 +51,7 @@ finetune = dict(
     resolution=64 / 224,
     grid=dict(lr=(0.003, 0.01, 0.03), epochs=(1000,)),
 )
+linear_sgd = dict(epochs=1 / 5, batch_size=1, lr=1, resolution=64 / 224)
 linear = dict(resolution=64)
 
 detect = dict(

@@ -21,6 +21,7 @@ stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
 pretrain = dict()
 finetune = dict()
+linear_sgd = dict()
 linear = dict()
 detect = dict()
 segment = dict()

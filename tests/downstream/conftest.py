@@ -164,6 +164,7 @@ def tiny_protocol(monkeypatch: pytest.MonkeyPatch) -> Config:
     protocol.segment.update(base_size=48, crop_size=(48, 48), epochs=1, batch_size=2)
     protocol.linear.update(resolution=32, penalties=[1e-3, 1e-1])
     protocol.finetune.update(resolution=32 / 224)
+    protocol.linear_sgd.update(resolution=32 / 224)
     monkeypatch.setattr(recipe, "read_protocol", lambda name: protocol)
     return protocol
 

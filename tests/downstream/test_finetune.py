@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 
 from downstream import finetune
@@ -16,6 +17,7 @@ from downstream.engine import Task
 from pretrain import data, recipe, train
 from pretrain.checkpoint import load_exchange
 from pretrain.errors import InputError, Interrupted
+from pretrain.trainer import build
 from results import record
 
 ARCH = "resnet10d_narrow"
@@ -80,8 +82,8 @@ def grid(tiny_protocol: Config) -> Config:
     return tiny_protocol
 
 
-def run(data_root: Path, runs: Path, *more: str) -> int:
-    words = ["probe", "--mode", "finetune", "--backbone", f"random:{ARCH}", "--workers", "0"]
+def run(data_root: Path, runs: Path, *more: str, mode: str = "finetune") -> int:
+    words = ["probe", "--mode", mode, "--backbone", f"random:{ARCH}", "--workers", "0"]
     where = ["--dataset", "cifar10", "--data", str(data_root), "--runs", str(runs)]
     return main([*words, *where, *more])
 
@@ -188,3 +190,33 @@ def test_trials_differ_in_their_folders(planned: Callable[..., finetune.Plan]):
     assert len({finetune.trial_name(c) for c in candidates}) == len(candidates)
     assert finetune.trial_name(replace(candidates[0], lr=0.5, epochs=2.5)) == "epochs2.5-lr0.5"
     assert recipe.label(finetune.trial_name(candidates[0])) == finetune.trial_name(candidates[0])
+
+
+# ---- the classifier alone
+
+
+def test_the_sgd_probe_trains_the_classifier_and_nothing_else(
+    data_root: Path, tmp_path: Path, tiny_protocol: Config, monkeypatch: pytest.MonkeyPatch
+):
+    tiny_protocol.linear_sgd.update(
+        epochs=1 / 50, batch_size=8 / 256, lr=1, grid=dict(lr=(0.1,), epochs=(100,))
+    )
+    outcomes = []
+    original = train.fit
+
+    def fit(job: train.Job) -> train.Outcome:
+        outcomes.append((job, original(job)))
+        return outcomes[-1][1]
+
+    monkeypatch.setattr(train, "fit", fit)
+
+    assert run(data_root, tmp_path, mode="linear-sgd") == 0
+
+    ((job, outcome),) = outcomes
+    before = build(job).state_dict()
+    changed = {name for name, it in outcome.tensors.items() if not torch.equal(it, before[name])}
+    assert changed == {"fc.weight", "fc.bias"}, "running statistics stay too"
+    assert job.recipe.epochs == 2
+    assert (job.recipe.weight_decay, job.recipe.label_smoothing) == (0, 0)
+    path = tmp_path / f"demo/linear-sgd-cifar10/random-{ARCH}/seed0/record.json"
+    assert record.read(path).stage == "linear-sgd"

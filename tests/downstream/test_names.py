@@ -403,10 +403,39 @@ def test_the_import_command_says_what_became_of_each_tensor(
     for name in ("fc.weight", "fc.bias", "bn1.num_batches_tracked"):
         assert f"{name} is not in the source: 0" in lines
     assert (
-        f"{ARCH}: {total} tensors, 0 under their own names, {total - 3} renamed, 3 added; "
+        f"{ARCH}, {total} tensors: 0 under their own names, {total - 3} renamed, 3 added; "
         f"1 of the source left out"
     ) in lines
     assert lines[-1] == (
         f"wrote {tmp_path / 'backbone.safetensors'}: use it with "
         f"BACKBONE=file:{tmp_path / 'backbone.safetensors'}"
+    )
+
+
+def test_a_recipes_checkpoint_is_imported_as_it_is(
+    exchange: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["--protocol", "demo", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    assert main(["import", "best", *words]) == 2
+    error = capsys.readouterr().err
+    assert "best has no checkpoint yet" in error
+    assert "make pretrain VARIANT=best PROTOCOL=demo SEED=0" in error
+
+    folder = tmp_path / "runs/demo/pretrain/best/seed0"
+    folder.mkdir(parents=True)
+    content = exchange().read_bytes()
+    (folder / "backbone.safetensors").write_bytes(content)
+    assert main(["import", "best", *words]) == 0
+    assert (tmp_path / "out/backbone.safetensors").read_bytes() == content
+
+
+def test_a_backbone_that_is_used_at_once_says_what_became_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    tensors = _named()
+    spec = f"file:{_write(tensors, tmp_path)},arch={ARCH}"
+    sources.exchange_of(spec, tmp_path / "out", "demo", 0)
+    assert capsys.readouterr().out == (
+        f"{spec}: {ARCH}, {len(tensors)} tensors: {len(tensors)} under their own names, "
+        f"0 renamed, 0 added; 0 of the source left out\n"
     )
