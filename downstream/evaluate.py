@@ -30,9 +30,9 @@ from pretrain import augment, checkpoint, command, data, decode, distributed, lo
 from pretrain.checkpoint import Exchange
 from pretrain.data import ImageSet
 from pretrain.errors import InputError
-from pretrain.evaluate import score
+from pretrain.evaluate import right_answers
 from pretrain.trainer import write_unreadable
-from results import record
+from results import correct, record
 
 BATCH = 256  # images; fewer where their pixels in all geometries would be more than BATCH_BYTES
 BATCH_BYTES = 2**27
@@ -139,20 +139,18 @@ def measured(
     "top1" and "top5" are those of the checkpoint's own geometry, if it is among the wanted.
 
     Args:
-        top: int [N, G, 5]; answers: int [N, A], as `pretrain.evaluate.score` wants them.
+        top: int [N, G, 5]; answers: int [N, A], as `right_answers` wants them.
         about: the `split`, and the `detail` that all have in common.
     """
-    short, found = {}, {}
+    short: dict[str, record.Metric] = {}
+    found: dict[str, record.Metric] = {}
     for i, geometry in enumerate(wanted):
-        *values, samples = score(top[:, i], answers)
         shorter = math.floor(geometry.resolution / geometry.crop_ratio)
         detail = f"shorter side {shorter}, central crop {geometry.resolution}, {about['detail']}"
-        for name, value in zip(("top1", "top5"), values, strict=True):
-            found[f"{name}@{geometry}"] = record.Metric(
-                value=value, unit="%", split=about["split"], samples=samples, detail=detail
-            )
-            if geometry == own:
-                short[name] = found[f"{name}@{geometry}"]
+        both = correct.metrics(right_answers(top[:, i], answers), about["split"], detail)
+        found |= {f"{name}@{geometry}": metric for name, metric in both.items()}
+        if geometry == own:
+            short = both
     return short | found
 
 
@@ -239,7 +237,13 @@ def run(task: Task, dataset: str | None, args: Namespace) -> None:
                 wall = time.perf_counter() - began
                 cost = distributed.cost(device, wall, len(images) / seconds)
                 described = data.described(fingerprint, images)
-                engine.write_record(task, described, loaded, [], config, metrics, cost, started)
+                kept = []
+                if own in wanted:
+                    right = right_answers(top[:, wanted.index(own)], answers)
+                    kept.append(correct.save(task.out, right))
+                engine.write_record(
+                    *(task, described, loaded, [], config, metrics, cost, started), outputs=kept
+                )
                 print(table(metrics, wanted))
         if to_predict is not None:
             top, problems = predict(loaded, to_predict, wanted, args.workers, device)

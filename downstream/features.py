@@ -26,7 +26,7 @@ from downstream.engine import Task
 from pretrain import augment, command, data, distributed, loader, recipe
 from pretrain.data import ImageSet, fingerprint
 from pretrain.errors import InputError
-from results import record
+from results import correct, record
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,12 @@ class Frozen:
     began: float
 
     def write_record(
-        self, metrics: dict[str, record.Metric], chosen: dict[str, Any] | None = None
+        self,
+        metrics: dict[str, record.Metric],
+        right: np.ndarray,
+        chosen: dict[str, Any] | None = None,
     ) -> None:
-        """The record of a probe that is finished now."""
+        """The record of a probe that is finished now, and which samples it has right."""
         wall = time.perf_counter() - self.began
         engine.write_record(
             self.task,
@@ -67,6 +70,7 @@ class Frozen:
             distributed.cost(self.device, wall, self.samples_per_s, devices=self.devices),
             self.started,
             chosen=chosen,
+            outputs=[correct.save(self.task.out, right)],
         )
 
 

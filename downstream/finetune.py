@@ -19,7 +19,7 @@ from pretrain import command, data, distributed, recipe, train
 from pretrain.data import ImageSet
 from pretrain.errors import Diverged, InputError
 from pretrain.recipe import Recipe
-from results import record
+from results import correct
 
 AXES = ("epochs", "lr")  # of the grid; of equals, the first in this order wins
 OWN = ("grid", "held_out", "train_size")  # what the files of configs/probe have beside a recipe
@@ -124,16 +124,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
             loaded,
             backbone.classifier_tensors(loaded.model),
             settings,
-            {
-                name: record.Metric(
-                    value=value,
-                    unit="%",
-                    split=test_set.split,
-                    samples=outcome.samples,
-                    detail="central crop, last epoch",
-                )
-                for name, value in (("top1", outcome.top1), ("top5", outcome.top5))
-            },
+            correct.metrics(outcome.right, test_set.split, "central crop, last epoch"),
             outcome.cost.model_copy(
                 update={"wall_s": wall, "device_hours": wall * distributed.world() / 3600}
             ),
@@ -142,6 +133,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
                 **{axis: getattr(chosen, axis) for axis in AXES},
                 **({"held_out_top1": trials} if trials else {}),
             },
+            outputs=[correct.save(task.out, outcome.right)],
         )
         shutil.rmtree(task.out / "trials", ignore_errors=True)
 

@@ -58,24 +58,25 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     train, test, settings = frozen.train, frozen.test, frozen.settings
     x = torch.from_numpy(np.array(frozen.x_train)).to(frozen.device)
     labels = torch.from_numpy(train.labels).to(frozen.device)
-    right = dict.fromkeys(settings.ks, 0)
+    right = {k: np.zeros(len(test), bool) for k in settings.ks}
     for rows in chunks(len(test), max(1, CHUNK // len(x))):
         queries = torch.from_numpy(np.array(frozen.x_test[rows])).to(frozen.device)
         for k, found in votes(
             x, labels, len(train.classes), queries, settings.ks, settings.temperature
         ).items():
-            right[k] += int((found.argmax(dim=1).cpu().numpy() == test.labels[rows]).sum())
+            right[k][rows] = found.argmax(dim=1).cpu().numpy() == test.labels[rows]
     metrics = {
         f"top1@k={k}": record.Metric(
-            value=100 * correct / len(test),
+            value=100 * int(found.sum()) / len(test),
             unit="%",
             split=test.split,
             samples=len(test),
             detail=f"{k} nearest neighbours by cosine, weights exp(s / {settings.temperature:g})",
         )
-        for k, correct in right.items()
+        for k, found in right.items()
     }
-    frozen.write_record({"top1": metrics[f"top1@k={max(settings.ks)}"], **metrics})
+    most = max(settings.ks)
+    frozen.write_record({"top1": metrics[f"top1@k={most}"], **metrics}, right[most][:, None])
 
 
 def chunks(count: int, size: int) -> Iterator[slice]:

@@ -16,7 +16,7 @@ from downstream import features, logistic
 from downstream.engine import Task
 from pretrain import data
 from pretrain.evaluate import top_k_correct
-from results import record
+from results import correct
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,6 @@ def choose(
     return best[1], scores
 
 
-def accuracies(logits: Tensor, labels: Tensor, split: str, detail: str) -> dict[str, record.Metric]:
-    """Top-1 and top-5 of logits [N, K], as a record has them."""
-    return {
-        f"top{k}": record.Metric(
-            value=100 * top_k_correct(logits, labels, k).double().mean().item(),
-            unit="%",
-            split=split,
-            samples=len(labels),
-            detail=detail,
-        )
-        for k in (1, 5)
-    }
-
-
 def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
     """Extracts features, chooses the penalty, fits on the whole training set, reports on test.
 
@@ -105,9 +91,12 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     y_train, y_test = (torch.from_numpy(y.labels).to(frozen.device) for y in (train, test))
     penalty, scores = choose(x_train, y_train, len(train.classes), settings, task.seed)
     (probe,) = fit(x_train, y_train, len(train.classes), [penalty])
+    logits = probe.logits(x_test)
+    right = torch.stack([top_k_correct(logits, y_test, k) for k in (1, 5)], dim=1).cpu().numpy()
     detail = f"L2 penalty chosen on {settings.held_out:.0%} of the training set"
     frozen.write_record(
-        accuracies(probe.logits(x_test), y_test, test.split, detail),
+        correct.metrics(right, test.split, detail),
+        right,
         chosen={
             "penalty": penalty,
             "held_out_top1": dict(zip(map(str, settings.penalties), scores, strict=True)),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pretrain import checkpoint, command, data, distributed, loader, recipe, train, trainer
 from pretrain.errors import InputError, exit_status
-from results import complexity, record
+from results import complexity, correct, record
 
 TASK = "pretrain"
 
@@ -147,6 +147,7 @@ def write(
     args = about.args
     weights = checkpoint.weights_sha256(outcome.tensors)
     detail = "central crop, last epoch"
+    kept = correct.save(out, outcome.right)
     finished = record.Record(
         stage="pretrain",
         task=about.task,
@@ -161,13 +162,9 @@ def write(
             sha256=weights,
         ),
         teacher_sha256=about.teacher_sha256,
-        metrics={
-            name: record.Metric(
-                value=value, unit="%", split=test_set.split, samples=outcome.samples, detail=detail
-            )
-            for name, value in (("top1", outcome.top1), ("top5", outcome.top5))
-        },
+        metrics=correct.metrics(outcome.right, test_set.split, detail),
         config=about.settings,
+        outputs={kept.name: record.sha256_of(kept)},
         cost=complexity.sized(
             outcome.cost, chosen.arch, len(train_set.classes), chosen.eval_resolution
         ),
@@ -195,7 +192,7 @@ def write(
     checkpoint.save_exchange(out / "backbone.safetensors", outcome.tensors, exchange)
     print(
         f"{about.label} ({chosen.arch}), {args.protocol} protocol: top-1 {outcome.top1:.2f} %, "
-        f"top-5 {outcome.top5:.2f} % on {outcome.samples} {test_set.split} images of "
+        f"top-5 {outcome.top5:.2f} % on {len(outcome.right)} {test_set.split} images of "
         f"{test_set.name}; wrote {out / 'backbone.safetensors'}"
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pretrain import augment, distributed
+from pretrain import augment
 from pretrain.errors import RunError
 from pretrain.loader import Batch
 
@@ -26,8 +26,8 @@ def top_k_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     return (best == labels[:, None]).any(dim=1)
 
 
-def score(top: np.ndarray, answers: np.ndarray) -> tuple[float, float, int]:
-    """Top-1 and top-5 in percent of ranked classes, and the number of samples that count.
+def right_answers(top: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Which samples are right, top-1 and top-5: bool [S, 2], those that count in their order.
 
     Args:
         top: int [N, 5] of class indices, the best first; -1 for samples that could not be read.
@@ -38,41 +38,52 @@ def score(top: np.ndarray, answers: np.ndarray) -> tuple[float, float, int]:
         RunError: no sample counts.
     """
     counted = (top[:, 0] >= 0) & (answers[:, 0] >= 0)
-    samples = int(counted.sum())
-    if not samples:
+    if not counted.any():
         raise RunError(f"none of the {len(top)} images can be read and has a label")
     right = (top[counted, :, None] == answers[counted, None, :]).any(axis=2)
-    top1, top5 = int(right[:, 0].sum()), int(right.any(axis=1).sum())
-    return 100 * top1 / samples, 100 * top5 / samples, samples
+    return np.stack([right[:, 0], right.any(axis=1)], axis=1)
 
 
 @torch.no_grad()
-def accuracy(
+def verdicts(
     model: nn.Module,
     batches: Iterable[Batch],
     device: torch.device,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-) -> tuple[float, float, int]:
-    """Top-1 and top-5 in percent, and the number of samples, over the loaders of all processes.
+) -> np.ndarray:
+    """What this process finds of its samples, top-1 and top-5.
 
     Args:
         batches: uint8 [n, 3, H, W] and labels [n]; samples of label -1 do not count.
         mean, std: of RGB in [0, 1], what the model was trained on.
+
+    Returns:
+        int8 [N, 2]: 1 is right, 0 wrong, -1 does not count.
     """
     was_training = model.training
     model.eval()
-    totals = torch.zeros(3, dtype=torch.float64, device=device)
+    found = [torch.zeros(0, 2, dtype=torch.int8, device=device)]
     for images, labels, _ in batches:
         readable = labels >= 0
-        images = images[readable].to(device, non_blocking=True)
-        labels = labels[readable].to(device, non_blocking=True)
-        if not len(labels):
+        part = torch.full((len(labels), 2), -1, dtype=torch.int8, device=device)
+        found.append(part)
+        if not readable.any():
             continue
-        logits = model(augment.normalise(images.float() / 255, mean, std))
-        totals[0] += top_k_correct(logits, labels, 1).sum()
-        totals[1] += top_k_correct(logits, labels, 5).sum()
-        totals[2] += len(labels)
+        wanted = labels[readable].to(device, non_blocking=True)
+        pixels = images[readable].to(device, non_blocking=True).float() / 255
+        logits = model(augment.normalise(pixels, mean, std))
+        right = [top_k_correct(logits, wanted, k) for k in (1, 5)]
+        part[readable.to(device)] = torch.stack(right, dim=1).to(torch.int8)
     model.train(was_training)
-    top1, top5, samples = distributed.sum_over_processes(totals).tolist()
-    return 100 * top1 / max(1, samples), 100 * top5 / max(1, samples), int(samples)
+    return torch.cat(found).cpu().numpy()
+
+
+def in_order(shares: Sequence[np.ndarray]) -> np.ndarray:
+    """The verdicts of all processes, each of every so many-th sample: bool [S, 2] of those that
+    count, in their order.
+    """
+    whole = np.empty((sum(map(len, shares)), 2), np.int8)
+    for rank, share in enumerate(shares):
+        whole[rank :: len(shares)] = share
+    return whole[whole[:, 0] >= 0].astype(bool)

@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pretrain import distributed, interruption, loader
 from pretrain.errors import Diverged, RunError
-from pretrain.evaluate import accuracy
+from pretrain.evaluate import in_order, verdicts
 from pretrain.interruption import Request
 from pretrain.lr_schedule import learning_rate
 from pretrain.trainer import Job, Trainer, Watch, precision
@@ -30,12 +32,17 @@ PROGRESS = 200  # steps between lines within an epoch
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run ended with: accuracies in percent at the last epoch, never the best."""
+    """What a finished run ended with, at the last epoch, never the best.
+
+    Attributes:
+        top1, top5: in percent.
+        right: the same by sample, bool [S, 2] in the order of the split.
+    """
 
     tensors: dict[str, Tensor]
     top1: float
     top5: float
-    samples: int
+    right: np.ndarray
     cost: Cost
 
 
@@ -70,7 +77,7 @@ def fit(job: Job) -> Outcome:
         {name: tensor.detach().cpu() for name, tensor in trainer.result.state_dict().items()},
         top1=last["top1"],
         top5=last["top5"],
-        samples=int(last["samples"]),
+        right=trainer.right.cpu().numpy(),
         cost=distributed.cost(
             job.device, trainer.wall(), seen / trainer.seconds, precision(job.recipe, job.device)
         ),
@@ -153,7 +160,7 @@ def evaluate(trainer: Trainer, request: Request) -> None:
     batches = loader.evaluation(
         view, 256, job.workers, rank=distributed.rank(), world=distributed.world()
     )
-    top1, top5, samples = accuracy(
+    mine = verdicts(
         trainer.result,
         noting(trainer, loader.batches_of(batches), request),
         job.device,
@@ -162,8 +169,11 @@ def evaluate(trainer: Trainer, request: Request) -> None:
     )
     if any(distributed.from_all(bool(request))):
         stop(trainer, request)
-    if samples == 0:
+    right = in_order(distributed.from_all(mine))
+    if not len(right):
         raise RunError(f"none of the {len(job.test)} images of {job.test.split} can be read")
+    trainer.right = torch.from_numpy(right)
+    top1, top5 = (100 * right.sum(axis=0) / len(right)).tolist()
     trainer.history.append(
         {
             "step": trainer.step,
@@ -173,7 +183,7 @@ def evaluate(trainer: Trainer, request: Request) -> None:
             "images_per_s": trainer.speed(),
             "top1": top1,
             "top5": top5,
-            "samples": samples,
+            "samples": len(right),
         }
     )
     trainer.begin_epoch()

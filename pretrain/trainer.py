@@ -131,8 +131,11 @@ def precision(recipe: Recipe, device: torch.device) -> str:
     return recipe.precision if device.type == "cuda" else "fp32"
 
 
-# Plain values of a Trainer that its state holds, next to the tensors.
-STATE = ("step", "skipped", "history", "unreadable", "losses_of", "epoch_seconds", "seconds")
+# What a Trainer's state holds as it stands in it.
+STATE = (
+    *("step", "skipped", "history", "right", "unreadable"),
+    *("losses_of", "epoch_seconds", "seconds"),
+)
 
 
 class Trainer:
@@ -152,6 +155,7 @@ class Trainer:
         self.step = 0
         self.skipped = 0  # steps that the loss scaler left out
         self.history: list[dict[str, float]] = []  # one entry for each epoch that was evaluated
+        self.right = torch.zeros(0, 2, dtype=torch.bool)  # by sample, of the last evaluation
         self.unreadable: dict[str, str] = {}  # files, and the reasons
         self.losses = torch.zeros((), dtype=torch.float64, device=job.device)  # of this epoch
         self.losses_of = 0  # so many steps

@@ -22,7 +22,7 @@ datasets = dict(
 stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
 # Factors on a recipe's epochs, batch size, learning rate and resolutions.
-pretrain = dict(epochs=1 / 15, batch_size=1 / 32, lr=1 / 8, resolution=64 / 224)
+pretrain = dict(epochs=1 / 15, batch_size=1 / 32, lr=1 / 2, resolution=64 / 224)
 finetune = dict(
     epochs=1 / 200,
     batch_size=1 / 24,

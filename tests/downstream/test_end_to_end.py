@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Set
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -287,6 +288,12 @@ def test_a_limit_is_what_is_trained_on(
     found = record.read(folder / "record.json")
     assert found.dataset.sizes == sizes
     assert {key: metric.samples for key, metric in found.metrics.items()} == samples
+    if "top1" in samples:
+        kept = folder / "correct.npz"
+        assert found.outputs == {"correct.npz": record.sha256_of(kept)}
+        for key, right in np.load(kept).items():
+            assert len(right) == samples[key]
+            assert 100 * right.sum() / len(right) == found.metrics[key].value
 
 
 @pytest.mark.parametrize(("words", "metric"), [(["detect"], "map"), (["segment"], "miou")])

@@ -28,7 +28,7 @@ from downstream.__main__ import main
 from pretrain import augment, data, models
 from pretrain.__main__ import main as pretrain
 from pretrain.errors import InputError, RunError
-from pretrain.evaluate import score
+from pretrain.evaluate import right_answers
 from results import record
 
 ARCH, MEAN, STD = "resnet10d_narrow", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -236,12 +236,12 @@ def shrink(monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, Any]]) 
     monkeypatch.setattr(data, "config", config)
 
 
-def test_score_by_hand():
+def test_right_answers_by_hand():
     top = np.array([[2, 1, 0, 4, 5], [3, 2, 1, 0, 4], [1, 2, 3, 4, 5], [-1] * 5, [5, 0, 1, 2, 3]])
     answers = np.array([[2, 5, -1], [9, 0, 7], [-1, -1, -1], [2, -1, -1], [4, -1, -1]])
-    assert score(top, answers) == (pytest.approx(100 / 3), pytest.approx(200 / 3), 3)
+    assert right_answers(top, answers).tolist() == [[True, True], [False, True], [False, False]]
     with pytest.raises(RunError, match="none of the 2 images"):
-        score(top[2:4], answers[2:4])
+        right_answers(top[2:4], answers[2:4])
 
 
 def test_the_reassessed_labels_as_published(tmp_path: Path):

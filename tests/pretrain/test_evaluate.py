@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain.evaluate import accuracy, top_k_correct
+from pretrain.evaluate import in_order, top_k_correct, verdicts
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -50,20 +50,19 @@ def test_accuracy_is_numpys_over_uneven_batches(training: bool) -> None:
     pieces = [(torch.from_numpy(images[i : i + 32]), labels[i : i + 32]) for i in (0, 32, 64)]
     batches = [(part, torch.from_numpy(numbers), []) for part, numbers in pieces]
 
-    top1, top5, samples = accuracy(model, batches, torch.device("cpu"), mean, std)
+    found = verdicts(model, batches, torch.device("cpu"), mean, std)
 
     pixels = (images / 255 - np.array(mean)[:, None, None]) / np.array(std)[:, None, None]
     order = np.argsort(-(pixels.mean(axis=(2, 3)) @ weight.T), axis=1)
-    assert samples == 70
-    assert top1 == pytest.approx(100 * np.mean(order[:, 0] == labels))
-    assert top5 == pytest.approx(100 * np.mean((order[:, :5] == labels[:, None]).any(axis=1)))
-    assert 0 < top1 < top5 < 100
+    assert found[:, 0].tolist() == (order[:, 0] == labels).tolist()
+    assert found[:, 1].tolist() == (order[:, :5] == labels[:, None]).any(axis=1).tolist()
+    assert 0 < found[:, 0].sum() < found[:, 1].sum() < 70
     assert model.modes == [False] * 3
     assert model.training is training
 
 
 def test_samples_without_a_label_do_not_count() -> None:
-    """Not for the accuracy, not for the number of samples, not for the network."""
+    """Neither for what is found nor for the network."""
     rng = np.random.default_rng(2)
     images = torch.from_numpy(rng.integers(0, 256, (12, 3, 4, 4), dtype=np.uint8))
     labels = torch.from_numpy(rng.integers(0, 8, 12))
@@ -71,20 +70,32 @@ def test_samples_without_a_label_do_not_count() -> None:
     kept = torch.tensor([0, 2, 3, 5, 6, 7])
     model = Colour(rng.normal(size=(8, 3)).astype(np.float32))
     cpu, mean, std = torch.device("cpu"), (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
-    whole = accuracy(model, [(images[kept], labels[kept], [])], cpu, mean, std)
+    whole = verdicts(model, [(images[kept], labels[kept], [])], cpu, mean, std)
     labels[lost] = -1
     model.modes.clear()
 
     parts = zip(images.split(4), labels.split(4), strict=True)
-    found = accuracy(model, [(*part, []) for part in parts], cpu, mean, std)
+    found = verdicts(model, [(*part, []) for part in parts], cpu, mean, std)
 
-    assert found == whole
-    assert found[2] == 6
+    assert (found[lost] == -1).all()
+    assert (found[kept] == whole).all()
+    assert in_order([found]).tolist() == whole.astype(bool).tolist()
     assert len(model.modes) == 2
 
 
-def test_nothing_to_count_is_no_accuracy() -> None:
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_the_verdicts_of_several_processes_come_in_the_order_of_the_split(world: int) -> None:
+    rng = np.random.default_rng(3)
+    whole = rng.integers(-1, 2, (11, 1)).astype(np.int8).repeat(2, axis=1)
+    shares = [whole[list(range(rank, 11, world))] for rank in range(world)]
+
+    assert in_order(shares).tolist() == [[bool(v)] * 2 for v, _ in whole if v >= 0]
+
+
+def test_nothing_to_count() -> None:
     model = Colour(np.zeros((8, 3), np.float32))
     nothing = [(torch.zeros(2, 3, 4, 4), torch.tensor([-1, -1]), [("a", "b")])]
+    found = verdicts(model, nothing, torch.device("cpu"), (0.0,) * 3, (1.0,) * 3)
 
-    assert accuracy(model, nothing, torch.device("cpu"), (0.0,) * 3, (1.0,) * 3) == (0, 0, 0)
+    assert in_order([found]).shape == (0, 2)
+    assert model.modes == []

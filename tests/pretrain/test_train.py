@@ -61,7 +61,8 @@ def test_a_run_learns_and_its_accuracy_is_that_of_its_weights(
 
     outcome = train.fit(job)
 
-    assert outcome.samples == 21
+    assert outcome.right.shape == (21, 2)
+    assert [outcome.top1, outcome.top5] == [100 * k / 21 for k in outcome.right.sum(axis=0)]
     assert outcome.top1 == pytest.approx(accuracy_by_hand(job, outcome.tensors))
     assert outcome.top5 == 100
     assert outcome.top1 > 80
