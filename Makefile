@@ -60,7 +60,8 @@ endif
 known = $(if $(filter-out $(2),$($(1))),$(error unknown $(1)=$($(1)): there are $(2)))
 $(call known,DATASET,$(sort $(basename $(notdir $(wildcard configs/data/*.py)))))
 $(call known,DETECTOR,c4 fpn)
-$(call known,MODE,linear linear-sgd knn finetune)
+MODES := linear linear-sgd knn finetune transferability
+$(call known,MODE,$(MODES))
 
 .PHONY: help
 help:
@@ -74,7 +75,7 @@ help:
 	@echo '  make evaluate VARIANT=best     top-1 and top-5 (RESOLUTIONS="160 224" CROP_RATIOS="0.95 1.0")'
 	@echo '  make detect   VARIANT=best     Faster R-CNN on it       (DETECTOR=fpn)'
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
-	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear, linear-sgd, knn, finetune)'
+	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=finetune, knn ...)'
 	@echo '  make tables                    print and write the tables of all records'
 	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex, html or csv, ROWS=mine)'
 	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the mini data'
@@ -200,7 +201,7 @@ endef
 choice = $(if $(2),--$(1) $(2))
 $(eval $(call downstream_rules,$(DETECT),detect $(call choice,detector,$(DETECTOR)) $(call choice,dataset,$(DATASET))))
 $(eval $(call downstream_rules,$(SEGMENT),segment $(call choice,dataset,$(DATASET))))
-$(foreach mode,linear linear-sgd knn finetune,$(foreach set,$(sort places365 cifar10 cifar100 $(DATASET)),\
+$(foreach mode,$(MODES),$(foreach set,$(sort places365 cifar10 cifar100 $(DATASET)),\
 	$(eval $(call downstream_rules,$(mode)-$(set)$(PROBED),\
 		probe --mode $(mode) --dataset $(set) $(call choice,train-size,$(TRAIN_SIZE))))))
 

@@ -17,8 +17,10 @@ STAGES = {
     "evaluate": "top-1 and top-5 of a checkpoint and its classifier, at any resolutions",
     "detect": "Faster R-CNN on data in VOC's layout",
     "segment": "dilated FCN on ADE20K's or CamVid's layout",
-    "probe": "linear or nearest-neighbour probe of a frozen backbone, or full fine-tuning",
+    "probe": "linear or nearest-neighbour probe of a frozen backbone, its scores, or fine-tuning",
 }
+
+MODES = ("linear", "linear-sgd", "knn", "finetune", "transferability")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,9 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         if stage == "detect":
             sub.add_argument("--detector", help="c4, the paper's (default), or fpn")
         if stage == "probe":
-            sub.add_argument(
-                "--mode", default="linear", choices=("linear", "linear-sgd", "knn", "finetune")
-            )
+            sub.add_argument("--mode", default="linear", choices=MODES)
             sub.add_argument("--train-size", type=int, help="few-shot: 1000 is VTAB's 800 + 200")
         if stage == "evaluate":
             sub.add_argument("--images", type=Path, help="any folder of one folder per class")
@@ -120,9 +120,9 @@ def run(args: argparse.Namespace) -> None:
 
         finetune.run(task, dataset, args.data, args.workers, probe_options(args))
     else:
-        from downstream import knn, linear
+        from downstream import knn, linear, transferability
 
-        probe = {"linear": linear, "knn": knn}[args.mode]
+        probe = {"linear": linear, "knn": knn, "transferability": transferability}[args.mode]
         probe.run(task, dataset, args.data, args.workers, probe_options(args))
 
 

@@ -55,10 +55,10 @@ class Frozen:
     def write_record(
         self,
         metrics: dict[str, record.Metric],
-        right: np.ndarray,
+        right: np.ndarray | None = None,
         chosen: dict[str, Any] | None = None,
     ) -> None:
-        """The record of a probe that is finished now, and which samples it has right."""
+        """The record of a probe that is finished now, and which test samples it has right."""
         wall = time.perf_counter() - self.began
         engine.write_record(
             self.task,
@@ -70,7 +70,7 @@ class Frozen:
             distributed.cost(self.device, wall, self.samples_per_s, devices=self.devices),
             self.started,
             chosen=chosen,
-            outputs=[correct.save(self.task.out, right)],
+            outputs=[] if right is None else [correct.save(self.task.out, right)],
         )
 
 

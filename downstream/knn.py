@@ -44,6 +44,28 @@ def votes(
     return found
 
 
+def correct(
+    x: Tensor,
+    labels: Tensor,
+    classes: int,
+    queries: np.ndarray,
+    answers: np.ndarray,
+    ks: Sequence[int],
+    temperature: float,
+) -> dict[int, np.ndarray]:
+    """Which queries [M, D] their neighbours put into the right class: bool [M] for each k.
+
+    Args:
+        queries: on the host, and may be memory-mapped; answers: [M] of class indices.
+    """
+    right = {k: np.zeros(len(queries), bool) for k in ks}
+    for rows in chunks(len(queries), max(1, CHUNK // len(x))):
+        some = torch.from_numpy(np.array(queries[rows])).to(x.device)
+        for k, found in votes(x, labels, classes, some, ks, temperature).items():
+            right[k][rows] = found.argmax(dim=1).cpu().numpy() == answers[rows]
+    return right
+
+
 def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
     """Extracts the features if they are not there yet, and reports each k's top-1 on test.
 
@@ -58,13 +80,11 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     train, test, settings = frozen.train, frozen.test, frozen.settings
     x = torch.from_numpy(np.array(frozen.x_train)).to(frozen.device)
     labels = torch.from_numpy(train.labels).to(frozen.device)
-    right = {k: np.zeros(len(test), bool) for k in settings.ks}
-    for rows in chunks(len(test), max(1, CHUNK // len(x))):
-        queries = torch.from_numpy(np.array(frozen.x_test[rows])).to(frozen.device)
-        for k, found in votes(
-            x, labels, len(train.classes), queries, settings.ks, settings.temperature
-        ).items():
-            right[k][rows] = found.argmax(dim=1).cpu().numpy() == test.labels[rows]
+    right = correct(
+        *(x, labels, len(train.classes), frozen.x_test, test.labels),
+        ks=settings.ks,
+        temperature=settings.temperature,
+    )
     metrics = {
         f"top1@k={k}": record.Metric(
             value=100 * int(found.sum()) / len(test),

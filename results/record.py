@@ -43,7 +43,15 @@ PACKAGES = (
 )
 
 Stage = Literal[
-    "pretrain", "evaluate", "detect", "segment", "linear", "linear-sgd", "knn", "finetune"
+    "pretrain",
+    "evaluate",
+    "detect",
+    "segment",
+    "linear",
+    "linear-sgd",
+    "knn",
+    "finetune",
+    "transferability",
 ]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -66,7 +74,7 @@ class Metric(_Strict):
     """One number, and what it was measured on."""
 
     value: Finite
-    unit: Literal["%", "loss", "1"]
+    unit: Literal["%", "loss", "1", "score"]
     split: str = Field(description="the split of the data set it was measured on: val, test ...")
     samples: Annotated[int, Field(ge=1)]
     detail: str = Field(default="", description="how: '11-point AP at IoU 0.5', 'last epoch' ...")

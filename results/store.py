@@ -22,7 +22,7 @@ COMPARED = {
     "metrics": ("metrics",),
 }
 _TRIAL = re.compile(r"-limit\d+$")
-PROBES = ("linear", "linear-sgd", "knn", "finetune")
+PROBES = ("linear", "linear-sgd", "knn", "finetune", "transferability")
 
 
 def protocols(runs: Path) -> list[str]:
@@ -68,12 +68,12 @@ def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record
 def for_tables(
     runs: Path, protocol: str, take: Sequence[Path] = ()
 ) -> tuple[list[Record], list[str]]:
-    """The records that tables are made of, as `chosen`, without their files."""
-    records, skipped = chosen(runs, protocol, take)
+    """The records that tables are made of, as `by_file`, without their files."""
+    records, skipped = by_file(runs, protocol, take)
     return list(records.values()), skipped
 
 
-def chosen(
+def by_file(
     runs: Path, protocol: str, take: Sequence[Path] = ()
 ) -> tuple[dict[Path, Record], list[str]]:
     """The newest attempt at each run, and no trials.
