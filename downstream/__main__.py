@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from downstream import prepare, sources
-from pretrain import command, data, recipe
+from pretrain import command, data, recipe, tracking
 from pretrain.errors import exit_status
 from results import record
 
@@ -101,7 +101,10 @@ def run(args: argparse.Namespace) -> None:
         exchange = sources.exchange_of(args.backbone, folder, args.protocol, args.seed)
         source = args.backbone
     stage = args.mode if args.stage == "probe" else args.stage
-    task = Task(stage, name, label, source, exchange, args.protocol, args.seed, out)
+    tracking.check(args.track)
+    task = Task(
+        *(stage, name, label, source, exchange, args.protocol, args.seed, out), tuple(args.track)
+    )
     if args.stage == "evaluate":
         from downstream import evaluate
 

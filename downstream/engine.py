@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate, pairwise
 from pathlib import Path
-from pprint import pformat
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import LoggerHook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from downstream import backbone
@@ -23,6 +24,7 @@ from downstream.meter import Meter
 from downstream.resume import Keeper
 from pretrain import command, distributed, interruption, loader, recipe
 from pretrain.errors import InputError, unknown
+from pretrain.tracking import PlainConfig, backends
 from results import complexity, record
 
 RUNNER_KEYS = (
@@ -33,17 +35,12 @@ OWN_KEYS = ("limit", "multi_scale")  # of a task's config, for us
 KEPT = {"detect": "detections.npz", "segment": "confusion.npz"}  # what was found, by picture
 
 
-class RunnerConfig(Config):
-    """A config whose text is not laid out by yapf, five times a run.
+@HOOKS.register_module()
+class OpenLogger(LoggerHook):
+    """mmengine's, but that the curves stay open after the training: the test is of the same run."""
 
-    That takes longer than a small run does; and of two processes that start together on a new
-    machine, one may read the other's half-written cache of yapf's grammar, and crash.
-    """
-
-    @property
-    def pretty_text(self) -> str:
-        """Python that `Config.fromfile` reads."""
-        return "\n".join(f"{key} = {pformat(value)}" for key, value in self.to_dict().items())
+    def after_run(self, runner: Runner) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,7 @@ class Task:
         label: the backbone's row: a recipe's name or a specification made a file name.
         source: the backbone as the user named it.
         exchange: the file of its weights.
+        track: where its curves go besides TensorBoard: "wandb", "mlflow".
     """
 
     stage: record.Stage
@@ -66,6 +64,7 @@ class Task:
     protocol: str
     seed: int
     out: Path
+    track: tuple[str, ...] = ()
 
 
 def read_config(folder: str, name: str, data: Config, size: Config, world: int) -> Config:
@@ -198,7 +197,7 @@ def limit_training(
     return sizes | {split: cfg.limit}
 
 
-def runner_config(cfg: Config, task: Task, workers: int) -> RunnerConfig:
+def runner_config(cfg: Config, task: Task, workers: int) -> PlainConfig:
     """The Runner's own config: the task's parts, and hooks, logs and seed that are ours."""
     parts = copy.deepcopy({key: cfg[key] for key in RUNNER_KEYS})
     for name in ("train_dataloader", "test_dataloader"):
@@ -207,7 +206,7 @@ def runner_config(cfg: Config, task: Task, workers: int) -> RunnerConfig:
     training = parts["train_dataloader"]
     training.dataset = dict(type="Placed", seed=task.seed, dataset=training.dataset)
     parts["test_evaluator"].keep = str(task.out / KEPT[task.stage])
-    return RunnerConfig(
+    return PlainConfig(
         parts
         | dict(
             default_scope={"detect": "mmdet", "segment": "mmseg"}[task.stage],
@@ -218,13 +217,13 @@ def runner_config(cfg: Config, task: Task, workers: int) -> RunnerConfig:
             randomness=dict(seed=task.seed),
             log_level="ERROR",
             default_hooks=dict(
-                logger=dict(type="LoggerHook", interval=20),
+                logger=dict(type="OpenLogger", interval=20),
                 checkpoint=None,  # the Keeper's states take its place
             ),
             env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0)),
             visualizer=dict(
                 type="mmengine.Visualizer",
-                vis_backends=[dict(type="TensorboardVisBackend")],
+                vis_backends=[dict(type="TensorboardVisBackend"), *backends(task.track, task.out)],
             ),
         )
     )
@@ -278,6 +277,7 @@ def run(
         runner.train()
         with loader.naming_dead_workers(workers):
             found = metrics(test(runner), len(runner.test_dataloader.dataset))
+        runner.visualizer.close()
         devices = distributed.world()
         if distributed.rank() != 0:
             return

@@ -112,6 +112,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
             workers=workers,
             initial=loaded.model.state_dict(),
             frozen=task.stage == "linear-sgd",
+            track=task.track,
         )
         chosen, trials, spent = choose(job, planned)
         outcome = train.fit(replace(job, recipe=chosen))
@@ -159,7 +160,7 @@ def choose(job: train.Job, planned: Plan) -> tuple[Recipe, dict[str, float | Non
         name = trial_name(candidate)
         out = job.out / "trials" / name / job.out.name
         try:
-            trial = replace(job, recipe=candidate, train=parts[0], test=parts[1], out=out)
+            trial = replace(job, recipe=candidate, train=parts[0], test=parts[1], out=out, track=())
             outcome = train.fit(trial)
             scores[name], spent = outcome.top1, spent + outcome.cost.wall_s
         except Diverged:

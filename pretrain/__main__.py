@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pretrain import checkpoint, command, data, distributed, loader, recipe, train, trainer
+from pretrain import (
+    checkpoint,
+    command,
+    data,
+    distributed,
+    loader,
+    recipe,
+    tracking,
+    train,
+    trainer,
+)
 from pretrain.errors import InputError, exit_status
 from results import complexity, correct, record
 
@@ -32,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Trains, writes the record, then the exchange file that names the record by its hash."""
     started = datetime.now(UTC)
+    tracking.check(args.track)
     if args.save_every < 1:
         raise InputError(f"--save-every {args.save_every}: expected 1 or more steps")
     chosen = recipe.load(
@@ -70,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
                 teacher=teacher,
                 save_every=args.save_every,
                 compiled=args.compile,
+                track=tuple(args.track),
             )
         )
         if distributed.rank() == 0:

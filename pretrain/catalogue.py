@@ -13,6 +13,7 @@ from pretrain.errors import exit_status
 from pretrain.linear_scaling import linear_scaling
 from pretrain.recipe import Recipe
 from results import ablations, published
+from results.grid import aligned
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,7 +45,7 @@ def listing(protocol: str) -> str:
         parent, figure = opening(name)
         sizes = f"{found.epochs:.3g}", str(found.batch_size), f"{peak(found):.3g}"
         lines.append([name, figure, *sizes, found.arch, addition(name, parent)])
-    return aligned(lines)
+    return aligned(lines, headed=True)
 
 
 def in_family_order() -> list[str]:
@@ -66,14 +67,6 @@ def addition(name: str, parent: str | None) -> str:
     if len(found) > 6:
         return f"{parent} + {len(found)} settings (trickbench recipes diff {parent} {name})"
     return f"{parent} + " + " ".join(f"{key}={new}" for key, (_, new) in found)
-
-
-def aligned(lines: list[list[str]]) -> str:
-    """Lines of cells, the header first, as columns of text."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-    header, *rest = padded
-    return "\n".join([header, "-" * len(header), *rest])
 
 
 def peak(found: Recipe) -> float:
@@ -109,7 +102,7 @@ def differences(names: Sequence[str], protocol: str) -> str:
     """
     pair = [recipe.load(name, protocol, {}) for name in names]
     lines = [[key, str(one), str(other)] for key, (one, other) in changes(*pair)]
-    return aligned([["setting", *names], *lines])
+    return aligned([["setting", *names], *lines], headed=True)
 
 
 def commands_of_ablations() -> str:
@@ -126,7 +119,7 @@ def commands_of_ablations() -> str:
         chosen = f' OPTIONS="{" ".join(run.options)}"' if run.options else ""
         command = f"make pretrain VARIANT={run.recipe}{chosen} PROTOCOL=paper GPUS=4"
         lines.append([run.table, str(figure), command])
-    return aligned(lines)
+    return aligned(lines, headed=True)
 
 
 if __name__ == "__main__":

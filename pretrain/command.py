@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from pretrain import distributed
+from pretrain import distributed, tracking
 from pretrain.errors import InputError
 from results import record
 
@@ -27,6 +27,13 @@ def arguments(prog: str, description: str) -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="change single settings for this run",
+    )
+    parser.add_argument(
+        "--track",
+        nargs="+",
+        default=[],
+        choices=tuple(tracking.PACKAGES),
+        help="send curves there too; they always go to TensorBoard",
     )
     return parser
 

@@ -22,6 +22,8 @@ from pretrain.errors import Diverged, RunError
 from pretrain.evaluate import in_order, verdicts
 from pretrain.interruption import Request
 from pretrain.lr_schedule import learning_rate
+from pretrain.recipe import as_dict
+from pretrain.tracking import Tracker
 from pretrain.trainer import Job, Trainer, Watch, precision
 from results.record import Cost, write_atomically
 
@@ -62,13 +64,15 @@ def fit(job: Job) -> Outcome:
         if distributed.rank() == 0:
             # what a killed run has logged since its last state is logged once more
             writer = SummaryWriter(str(job.out / "tensorboard"), purge_step=trainer.step + 1)
+        tracker = Tracker(job.track, job.out, as_dict(job.recipe))
         while trainer.step < trainer.total or trainer.evaluation_is_due:
             if trainer.evaluation_is_due:
                 evaluate(trainer, request)
-                report(trainer, writer)
+                report(trainer, writer, tracker)
                 trainer.save()
             else:
                 train_epoch(trainer, view, request)
+        tracker.close()
         if writer is not None:
             writer.close()
     seen = trainer.total * job.recipe.batch_size
@@ -200,7 +204,7 @@ def noting(
         yield batch
 
 
-def report(trainer: Trainer, writer: SummaryWriter | None) -> None:
+def report(trainer: Trainer, writer: SummaryWriter | None, tracker: Tracker) -> None:
     """A line, a set of TensorBoard scalars and history.json at an epoch's end, by one process."""
     if writer is None:
         return
@@ -215,9 +219,12 @@ def report(trainer: Trainer, writer: SummaryWriter | None) -> None:
         f"top-5 {now['top5']:.2f} % of {now['samples']}{skipped}{lost}",
         flush=True,
     )
-    for part, key in (
+    curves = (
         *(("train", "loss"), ("train", "lr"), ("train", "images_per_s")),
         *(("eval", "top1"), ("eval", "top5")),
-    ):
-        writer.add_scalar(f"{part}/{key}", now[key], trainer.step)
+    )
+    scalars = {f"{part}/{key}": now[key] for part, key in curves}
+    for name, value in scalars.items():
+        writer.add_scalar(name, value, trainer.step)
+    tracker.add(scalars, trainer.step)
     write_atomically(job.out / "history.json", json.dumps(trainer.history, indent=1).encode())

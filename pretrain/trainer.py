@@ -35,6 +35,7 @@ class Job:
         out: the run's folder; holds the resume states and the TensorBoard scalars.
         save_every: steps between states; there is one at the end of each epoch besides.
         compiled: run the model through torch.compile.
+        track: where its curves go besides TensorBoard: "wandb", "mlflow".
         frozen: train the classifier alone; all else stays as it is, in evaluation mode.
     """
 
@@ -50,6 +51,7 @@ class Job:
     save_every: int = 1000
     compiled: bool = False
     frozen: bool = False
+    track: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

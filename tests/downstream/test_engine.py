@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 
 from downstream import engine
 from downstream.engine import OWN_KEYS, RUNNER_KEYS
-from pretrain import data, recipe
+from pretrain import data, recipe, tracking
 from pretrain.errors import InputError
 
 VOC, ADE = data.config("voc"), data.config("ade20k")
@@ -297,5 +297,5 @@ def test_a_runner_configs_text_is_a_config_again_and_laid_out_without_yapf(
 ):
     monkeypatch.setitem(sys.modules, "yapf", None)  # to import it is an error now
     values = dict(model=dict(type="A", sizes=(1, 2), path="it's"), none=None, rates=[0.1, True])
-    text = engine.RunnerConfig(values).pretty_text
+    text = tracking.PlainConfig(values).pretty_text
     assert Config.fromstring(text, ".py").to_dict() == values

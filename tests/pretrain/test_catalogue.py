@@ -44,7 +44,7 @@ def test_every_recipe_stands_after_its_parent_with_its_figures(
 def test_a_protocols_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     assert catalogue.main(["--protocol", "demo"]) == 0
     best = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("best "))
-    assert best.split()[1:6] == ["79.29", f"{200 / 15:.3g}", "32", "0.05", "resnet10d_narrow"]
+    assert best.split()[1:6] == ["79.29", f"{200 / 15:.3g}", "32", "0.2", "resnet10d_narrow"]
 
 
 def test_two_recipes_differ_in_what_the_paper_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,91 @@
+"""Curves in Weights & Biases and MLflow, without either of them here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+from mmengine.visualization import vis_backend
+
+from pretrain import recipe, tracking, train
+from pretrain.errors import InputError
+
+
+class Recorder:
+    """In place of one of mmengine's backends."""
+
+    made: list[Recorder]
+
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = arguments
+        self.config: Config | None = None
+        self.scalars: list[tuple[dict[str, float], int]] = []
+        self.closed = False
+        self.made.append(self)
+
+    def add_config(self, config: Config) -> None:
+        self.config = config
+
+    def add_scalars(self, scalars: dict[str, float], step: int) -> None:
+        self.scalars.append((scalars, step))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
+    monkeypatch.setattr(Recorder, "made", [], raising=False)
+    for name in ("WandbVisBackend", "MLflowVisBackend"):
+        monkeypatch.setattr(vis_backend, name, Recorder)
+    return Recorder.made
+
+
+def test_a_trainings_curves(
+    make_job: Callable[..., train.Job], tiny_recipe: recipe.Recipe, made: list[Recorder]
+) -> None:
+    job = make_job(replace(tiny_recipe, epochs=2), track=("wandb", "mlflow"))
+    train.fit(job)
+
+    assert len(made) == 2
+    for backend in made:
+        assert backend.closed
+        assert backend.config is not None
+        assert backend.config.lr == tiny_recipe.lr
+        history = json.loads((job.out / "history.json").read_text())
+        assert [step for _, step in backend.scalars] == [entry["step"] for entry in history]
+        for (scalars, _), entry in zip(backend.scalars, history, strict=True):
+            assert scalars["eval/top1"] == entry["top1"]
+            assert scalars["train/loss"] == entry["loss"]
+
+
+def test_none_is_asked_for(
+    make_job: Callable[..., train.Job], tiny_recipe: recipe.Recipe, made: list[Recorder]
+) -> None:
+    train.fit(make_job(replace(tiny_recipe, epochs=1)))
+    assert made == []
+
+
+def test_a_run_goes_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    out = tmp_path / "runs/mini/detect/best/seed0"
+    wandb, mlflow = tracking.backends(("wandb", "mlflow"), out)
+    assert wandb["init_kwargs"]["name"] == mlflow["run_name"] == "mini/detect/best/seed0"
+    assert wandb["init_kwargs"]["id"] == "mini_detect_best_seed0"
+    assert mlflow["tracking_uri"] == f"sqlite:///{tmp_path / 'runs/mlflow.db'}"
+    for found in (wandb, mlflow):
+        assert hasattr(vis_backend, found["type"])
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracker:5000")
+    assert tracking.backends(("mlflow",), out)[0]["tracking_uri"] == "http://tracker:5000"
+
+
+def test_a_tracker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tracking.PACKAGES, "wandb", "no_such_package_as_this")
+    with pytest.raises(InputError, match="--track wandb: it is not installed: pip install"):
+        tracking.check(("wandb",))
