@@ -19,7 +19,7 @@ endif
 # one process per GPU; a single one needs no launcher
 LAUNCH := $(if $(filter-out 1,$(GPUS)),-m torch.distributed.run --standalone --nproc-per-node $(GPUS))
 COMMON = --protocol $(PROTOCOL) --seed $(SEED) --data $(DATA) --runs $(RUNS) \
-	$(if $(WORKERS),--workers $(WORKERS))
+	$(if $(WORKERS),--workers $(WORKERS)) $(if $(TRACK),--track $(TRACK))
 # LIMIT= and OPTIONS= are for the run that was asked for, not for those that it waits for
 OWN = $(if $(LIMIT),--limit $(LIMIT)) $(if $(OPTIONS),--cfg-options $(OPTIONS))
 HERE := $(RUNS)/$(PROTOCOL)
@@ -78,13 +78,14 @@ help:
 	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=finetune, knn ...)'
 	@echo '  make tables                    print and write the tables of all records'
 	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex, html or csv, ROWS=mine)'
+	@echo '  make report                    one HTML page with tables, figures and records (make figures)'
 	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the mini data'
 	@echo
 	@echo '  PROTOCOL=demo|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
 	@echo '  BACKBONE=random:resnet50d, timm:NAME or file:PATH,arch=NAME  in place of VARIANT='
 	@echo '  ARCH=resnet18 (any of timm) in place of the recipe'\''s own architecture'
 	@echo '  TEACHER=backbone.safetensors  LIMIT=500  TRAIN_SIZE=1000  OPTIONS="epochs=1"  WORKERS=4'
-	@echo '  COMPILE=1  STRICT=1  of a pretraining'
+	@echo '  COMPILE=1  STRICT=1  of a pretraining    TRACK="wandb mlflow"'
 	@echo '  PYTHON=python  an environment of your own in place of .venv'
 
 # --- set-up -----------------------------------------------------------------------------------
@@ -206,6 +207,11 @@ $(foreach mode,$(MODES),$(foreach set,$(sort places365 cifar10 cifar100 $(DATASE
 		probe --mode $(mode) --dataset $(set) $(call choice,train-size,$(TRAIN_SIZE))))))
 
 # --- results ----------------------------------------------------------------------------------
+
+.PHONY: figures report
+figures report: | $(ENVIRONMENT)
+	@$(PYTHON) -m results $@ --protocol $(PROTOCOL) --runs $(RUNS) --data $(DATA) \
+		$(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 .PHONY: tables
 tables: | $(ENVIRONMENT)

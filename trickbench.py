@@ -16,7 +16,10 @@ COMMANDS = {
     "data": ("downstream.__main__", "unpack, build and check a protocol's data"),
     "tables": ("results.__main__", "print and write the tables of all records"),
     "table": ("results.__main__", "one table, as Markdown, CSV, LaTeX or HTML"),
-    "compare": ("results.__main__", "any backbones by any tasks, the best first"),
+    "compare": ("results.__main__", "two backbones, or any by any tasks: who is ahead?"),
+    "transfer": ("results.__main__", "does better pretraining transfer better?"),
+    "figures": ("results.__main__", "draw every figure that has records"),
+    "report": ("results.__main__", "one page with the tables, figures and records"),
     "runs": ("results.__main__", "list, show, compare, export and verify records"),
     "render": ("demo.__main__", "render the demo protocol's data"),
 }

@@ -144,8 +144,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return images, labels, [problem for *_, problems in samples for problem in problems]
 
 
-def training(view: TrainingView, batches: EpochBatches, workers: int) -> DataLoader:
-    """One epoch's micro-batches."""
+def training(view: Dataset, batches: EpochBatches, workers: int) -> DataLoader:
+    """One epoch's micro-batches.
+
+    Args:
+        view: a TrainingView, or another data set of its places.
+    """
     return DataLoader(
         view,
         batch_sampler=batches,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from pretrain import distributed, interruption, loader
@@ -59,7 +60,7 @@ def fit(job: Job) -> Outcome:
     """
     with interruption.listening() as request, loader.naming_dead_workers(job.workers):
         trainer = Trainer(job)
-        view = loader.TrainingView(job.train, job.recipe, job.seed)
+        view = trainer.training_view()
         writer = None
         if distributed.rank() == 0:
             # what a killed run has logged since its last state is logged once more
@@ -88,7 +89,7 @@ def fit(job: Job) -> Outcome:
     )
 
 
-def train_epoch(trainer: Trainer, view: loader.TrainingView, request: Request) -> None:
+def train_epoch(trainer: Trainer, view: Dataset, request: Request) -> None:
     """Trains to the end of the epoch, saving on the way."""
     job, recipe = trainer.job, trainer.job.recipe
     epoch, start = divmod(trainer.step, trainer.per_epoch)
@@ -158,11 +159,8 @@ def evaluate(trainer: Trainer, request: Request) -> None:
     job, recipe = trainer.job, trainer.job.recipe
     # each process has seen batches of its own; what is saved has the first one's running statistics
     distributed.copy_from_first(trainer.result.buffers())
-    view = loader.EvaluationView(
-        job.test, recipe.eval_resolution, recipe.crop_ratio, recipe.interpolation
-    )
     batches = loader.evaluation(
-        view, 256, job.workers, rank=distributed.rank(), world=distributed.world()
+        trainer.test_view, 256, job.workers, rank=distributed.rank(), world=distributed.world()
     )
     mine = verdicts(
         trainer.result,

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +15,9 @@ from timm.optim import Lamb
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
 
-from pretrain import batch, checkpoint, distributed, loader, models, streams
+from pretrain import batch, checkpoint, distributed, loader, models, resident, streams
 from pretrain.data import ImageSet
 from pretrain.distillation import distillation
 from pretrain.errors import InputError
@@ -159,12 +161,15 @@ class Trainer:
         self.history: list[dict[str, float]] = []  # one entry for each epoch that was evaluated
         self.right = torch.zeros(0, 2, dtype=torch.bool)  # by sample, of the last evaluation
         self.unreadable: dict[str, str] = {}  # files, and the reasons
+        self.resident = resident.load(job.train, job.device) if recipe.resident else None
         self.losses = torch.zeros((), dtype=torch.float64, device=job.device)  # of this epoch
         self.losses_of = 0  # so many steps
         self.epoch_seconds = 0.0
         self.seconds = 0.0  # spent training, evaluation and start-up not counted
         self.began = time.perf_counter()  # moved into the past by what earlier processes took
         self.resume()
+        if self.resident is not None:
+            self.unreadable.update(self.resident.problems)
         self.model: nn.Module = self.raw
         if job.compiled:
             self.model = cast(nn.Module, torch.compile(self.raw))
@@ -183,6 +188,18 @@ class Trainer:
         ended = self.step % self.per_epoch == 0 or self.step == self.total
         done = self.history[-1]["step"] if self.history else 0
         return ended and self.step != done
+
+    def training_view(self) -> Dataset:
+        """The training set's samples, or what is drawn for them if it is resident."""
+        if self.resident is not None:
+            return resident.Draws(self.resident, self.job.recipe, self.job.seed)
+        return loader.TrainingView(self.job.train, self.job.recipe, self.job.seed)
+
+    @cached_property
+    def test_view(self) -> loader.EvaluationView:
+        recipe = self.job.recipe
+        kind = resident.Held if recipe.resident else loader.EvaluationView
+        return kind(self.job.test, recipe.eval_resolution, recipe.crop_ratio, recipe.interpolation)
 
     def resume(self) -> None:
         """Goes on from the newest state, if there is one.
@@ -272,9 +289,12 @@ class Trainer:
         """The recipe's loss on one micro-batch of uint8 images [n, 3, H, W] and labels [n].
 
         Args:
+            images: or, of a resident training set, what is drawn for each of them.
             place: (step, micro-batch, rank), which with the seed decides all that is random.
         """
         job, recipe = self.job, self.job.recipe
+        if self.resident is not None:
+            images = resident.batch(self.resident, images, recipe)
         pixels, targets = batch.prepare(
             recipe,
             images.to(job.device, non_blocking=True),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from results import compare, published, record, store
-from results.ablations import file_name
+from results import compare, published, record, report_command, runs_command, store
+from results.agreement import run_name
 from results.declarations import Declaration
 from results.formats import FORMATS, SUFFIXES
+from results.grid import GRID_FORMATS
 from results.index import Index
 from results.papers import TABLES
-from results.record import RecordError
+from results.record import RecordError, file_name
 from results.tables import build, ranked
 
 
@@ -26,10 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         or a hash is wrong.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["runs"] and words[1:2] not in (["-h"], ["--help"]):
-        actions = ("list", "show", "diff", "export", "verify")
-        words[1:1] = [] if words[1:2] and words[1] in actions else ["list"]
-    arguments = _parser().parse_args(words)
+    arguments = _parser().parse_args(runs_command.arguments(words))
     # Ten thousand records are millions of objects, of which none is dropped: looking through them
     # again and again takes longer than reading them.
     collecting = gc.isenabled()
@@ -86,75 +83,61 @@ def one_table(args: argparse.Namespace) -> int:
 
 
 def comparison(args: argparse.Namespace) -> int:
-    """Print any backbones by any tasks, the best first.
+    """Print a sentence on two backbones, or a table of any backbones by any tasks, the best first.
 
     Raises:
-        RecordError: nothing matches.
+        RecordError: nothing matches, or two runs are not of the same test.
     """
-    index, skipped = _records(args)
-    backbones = [it if "*" in it else file_name(it) for it in args.backbones]
+    # SciPy takes a fifth of a second to import, and the papers' tables do without it.
+    from results import paired, sentences
+
+    index, folders, skipped = _folders(args)
+    backbones = [it if "*" in it else file_name(it) for it in args.pair or args.backbones]
     declaration = compare.declare(index, backbones, args.tasks, args.metric)
+    table = build(declaration, index, {}, skipped)
+    if args.pair:
+        lines = sentences.of_two(table, folders, args.resamples)
+        return _show("\n".join([*lines, *(f"skipped: {it}" for it in skipped), ""]), args.out)
     keys = [column.key for column in declaration.columns]
     if args.sort is not None and args.sort not in keys:
         raise RecordError(f"--sort {args.sort!r}: the columns are {', '.join(keys)}")
-    table = build(declaration, index, {}, skipped)
     table = ranked(table, 0 if args.sort is None else keys.index(args.sort))
-    return _show(FORMATS[args.format](table), args.out)
+    return _show(FORMATS[args.format](paired.mark(table, folders, args.resamples)), args.out)
 
 
-def list_runs(args: argparse.Namespace) -> int:
-    found, complaints = store.attempts(args.runs, args.protocol)
-    chosen = store.select(found, args.conditions, args.all)
-    print(_columns(store.listing(args.runs, chosen)))
-    return _complain(complaints)
+def correlations(args: argparse.Namespace) -> int:
+    """Print how source top-1 ranks with every downstream metric, ours beside published.
 
+    Or, with --scores, how scores of frozen features rank with fine-tuning.
 
-def show_run(args: argparse.Namespace) -> int:
-    found, _ = store.attempts(args.runs, None)
-    path = store.locate(args.runs, args.run, found)
-    print(_columns([["file", str(path)], *map(list, _texts(store.fields(found[path])))]))
-    return 0
+    Raises:
+        RecordError: there is nothing to correlate.
+    """
+    from results import foretelling, transfer
 
-
-def diff_runs(args: argparse.Namespace) -> int:
-    found, _ = store.attempts(args.runs, None)
-    one, other = (store.locate(args.runs, name, found) for name in (args.one, args.other))
-    lines = store.difference(found[one], found[other])
-    print(_columns([["differ in", "field", str(args.one), str(args.other)], *lines]))
-    return 0
-
-
-def export_runs(args: argparse.Namespace) -> int:
-    found, complaints = store.attempts(args.runs, args.protocol)
-    chosen = store.select(found, args.conditions)
-    if not chosen:
-        raise RecordError(f"no record to export among {len(found)}")
-    for path in store.export(args.runs, chosen, args.out):
-        print(path)
-    return _complain(complaints)
-
-
-def verify_runs(args: argparse.Namespace) -> int:
-    found, wrong = store.attempts(args.runs, None)
-    chosen = store.select(found, args.conditions, every=True)
-    more, absent = store.verify(args.runs, chosen, found)
-    wrong += more
-    for line in wrong:
-        print(f"wrong: {line}")
-    for line in absent:
-        print(f"not verified: {line}")
-    print(f"{len(chosen)} records: {len(wrong)} wrong, {len(absent)} not verified")
-    return 1 if wrong else 0
+    index, skipped = _records(args)
+    if args.scores:
+        shown = foretelling.grid(index, skipped)
+    else:
+        shown = transfer.grid(index, published.load(), skipped)
+    return _show(GRID_FORMATS[args.format](shown), args.out)
 
 
 def _records(args: argparse.Namespace) -> tuple[Index, list[str]]:
+    index, _, skipped = _folders(args)
+    return index, skipped
+
+
+def _folders(args: argparse.Namespace) -> tuple[Index, dict[str, Path], list[str]]:
+    """Records, the folder of each by `run_name`, and complaints."""
     try:
-        records, skipped = store.for_tables(args.runs, args.protocol, args.take)
+        records, skipped = store.by_file(args.runs, args.protocol, args.take)
     except RecordError as error:
         first, *rest = str(error).split("\n")
         hint = f"`make pretrain VARIANT=b-standard PROTOCOL={args.protocol}` makes one"
         raise RecordError("\n".join([f"{first}; {hint}", *rest])) from error
-    return Index(records), skipped
+    folders = {run_name(run): path.parent for path, run in records.items()}
+    return Index(list(records.values())), folders, skipped
 
 
 def _declared(name: str) -> Declaration:
@@ -172,21 +155,6 @@ def _show(text: str, out: Path | None) -> int:
     return 0
 
 
-def _texts(fields: dict[str, object]) -> list[tuple[str, str]]:
-    return [(key, str(value)) for key, value in fields.items()]
-
-
-def _columns(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-def _complain(complaints: list[str]) -> int:
-    for complaint in complaints:
-        print(f"skipped: {complaint}", file=sys.stderr)
-    return 0
-
-
 def _fail(*lines: str) -> int:
     print(*lines, sep="\n", file=sys.stderr)
     return 1
@@ -197,41 +165,58 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runs = argparse.ArgumentParser(add_help=False)
     runs.add_argument("--runs", type=Path, default=Path("runs"), help="default: %(default)s")
+    of_protocol = argparse.ArgumentParser(add_help=False, parents=[runs])
+    of_protocol.add_argument("--protocol", required=True, help="paper, mini, demo or your own")
+    of_protocol.add_argument(
+        "--take",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="attempts to show in place of the newest: mini/detect/best/seed0.1",
+    )
+    _add_tables(commands, of_protocol)
+    _add_table(commands, of_protocol)
+    _add_compare(commands, of_protocol)
+    _add_transfer(commands, of_protocol)
+    report_command.add(commands, of_protocol)
+    runs_command.add(commands, runs)
+    return parser
 
-    def of_protocol(name: str, about: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=about, description=about, parents=[runs])
-        command.add_argument("--protocol", required=True, help="paper, mini, demo or your own")
-        command.add_argument(
-            "--take",
-            type=Path,
-            nargs="+",
-            default=[],
-            metavar="RUN",
-            help="attempts to show in place of the newest: mini/detect/best/seed0.1",
-        )
-        return command
 
-    def formatted(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--format", choices=FORMATS, default="markdown")
-        command.add_argument("--out", type=Path, metavar="FILE", help="in place of printing it")
+def _add(
+    commands: argparse._SubParsersAction, parent: argparse.ArgumentParser, name: str, about: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=about, description=about, parents=[parent])
 
-    command = of_protocol("tables", "print every table that has records, and write it beside them")
+
+def _add_tables(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -> None:
+    about = "print every table that has records, and write it beside them"
+    command = _add(commands, parent, "tables", about)
     command.add_argument(
         "--format", choices=FORMATS, nargs="+", default=[], help="beside md and csv"
     )
     command.set_defaults(do=tables)
 
-    command = of_protocol("table", "print one table")
+
+def _add_table(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -> None:
+    command = _add(commands, parent, "table", "print one table")
     command.add_argument("name", help="bag-of-tricks/8, strikes-back/3, probes ...")
     command.add_argument(
         "--rows", nargs="+", default=[], metavar="LABEL", help="backbones of your own, as rows"
     )
-    formatted(command)
+    _add_format(command)
     command.set_defaults(do=one_table)
 
-    command = of_protocol("compare", "any backbones by any tasks, the best first")
+
+def _add_compare(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -> None:
+    about = "two backbones in a sentence a task, or any by any tasks, the best first"
+    command = _add(commands, parent, "compare", about)
+    command.add_argument("pair", nargs="*", metavar="LABEL", help="two backbones: who is ahead?")
     command.add_argument("--backbones", nargs="+", default=[], metavar="LABEL", help="or patterns")
-    command.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="or patterns")
+    command.add_argument(
+        "--tasks", "--task", nargs="+", default=[], metavar="TASK", help="or patterns"
+    )
     command.add_argument(
         "--metric",
         nargs="+",
@@ -239,44 +224,35 @@ def _parser() -> argparse.ArgumentParser:
         help="metrics or costs (device_hours, params_m ...); default: each task's headline",
     )
     command.add_argument("--sort", metavar="COLUMN", help="'detect map'; default: the first")
-    formatted(command)
+    command.add_argument(
+        "--resamples",
+        type=_positive,
+        default=10_000,
+        metavar="N",
+        help="of the test images, for intervals and p-values (default: %(default)s)",
+    )
+    _add_format(command)
     command.set_defaults(do=comparison)
 
-    command = commands.add_parser("runs", help="list, show, compare, export and verify records")
-    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
-    conditions = argparse.ArgumentParser(add_help=False)
-    conditions.add_argument(
-        "conditions",
-        nargs="*",
-        metavar="FIELD=PATTERN",
-        help="only these: task='detect*' config.lr=0.1",
-    )
-    protocol = argparse.ArgumentParser(add_help=False)
-    protocol.add_argument("--protocol", help="default: all")
 
-    about = "a line for each run"
-    action = actions.add_parser("list", help=about, parents=[conditions, protocol, runs])
-    action.add_argument("--all", action="store_true", help="every attempt, not only the newest")
-    action.set_defaults(do=list_runs)
+def _add_transfer(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -> None:
+    about = "does better pretraining transfer better? ours beside published"
+    command = _add(commands, parent, "transfer", about)
+    about = "in place of it: how well scores of frozen features foretell fine-tuning"
+    command.add_argument("--scores", action="store_true", help=about)
+    _add_format(command)
+    command.set_defaults(do=correlations)
 
-    action = actions.add_parser("show", help="everything that a record says", parents=[runs])
-    action.add_argument("run", type=Path, help="mini/detect/best/seed0")
-    action.set_defaults(do=show_run)
 
-    action = actions.add_parser("diff", help="what two runs differ in", parents=[runs])
-    action.add_argument("one", type=Path, metavar="RUN")
-    action.add_argument("other", type=Path, metavar="RUN")
-    action.set_defaults(do=diff_runs)
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
-    about = "copy records, and those of their backbones, for publishing"
-    action = actions.add_parser("export", help=about, parents=[conditions, protocol, runs])
-    action.add_argument("--out", type=Path, default=Path("results/records"))
-    action.set_defaults(do=export_runs)
 
-    about = "compute every hash that the records state again"
-    action = actions.add_parser("verify", help=about, parents=[conditions, runs])
-    action.set_defaults(do=verify_runs)
-    return parser
+def _add_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=FORMATS, default="markdown")
+    command.add_argument("--out", type=Path, metavar="FILE", help="in place of printing it")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from results import published
-from results.record import file_name as file_name
+from results.record import file_name
 
 # What the recipes of configs/pretrain have of the settings that the two tables vary
 # (tests/results/test_ablations.py compares).

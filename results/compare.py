@@ -35,7 +35,7 @@ def declare(
         there = {name: it.unit for run in runs for name, it in run.metrics.items()}
         wanted = metrics or [name for name in HEADLINES if name in there][:1]
         columns += [
-            _column(task, name, there.get(name, "%"))
+            column_of(task, name, there.get(name, "%"))
             for name in wanted
             if name in there or (name in QUANTITIES and runs)
         ]
@@ -54,7 +54,8 @@ def declare(
     )
 
 
-def _column(task: str, metric: str, unit: str) -> Column:
+def column_of(task: str, metric: str, unit: str) -> Column:
+    """A metric, or a quantity, of a task."""
     quantity = QUANTITIES.get(metric)
     words = [task, metric, *([f"({quantity.unit})"] if quantity and quantity.unit else [])]
     return Column(

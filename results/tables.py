@@ -11,13 +11,12 @@ from functools import cached_property
 from itertools import product
 
 from results import quantities
-from results.ablations import file_name
 from results.agreement import disagreement, run_name
 from results.declarations import Column, Declaration, Reduction, Row, Where
 from results.index import Index
 from results.papers import PAPER_RECIPES
 from results.published import Figure, Published
-from results.record import Record
+from results.record import Record, file_name
 
 RANDOM = "random*"  # the source of a backbone that was never trained: random:resnet50d
 
@@ -69,7 +68,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A declared table, filled: `cells` by row, then column; `best` are places in it."""
+    """A declared table, filled: `cells` by row, then column.
+
+    Attributes:
+        best: places of each column's best, if the table is ranked.
+        within_noise: places that are not surely worse; None where that was not asked.
+    """
 
     declaration: Declaration
     protocol: str
@@ -78,6 +82,7 @@ class Table:
     cells: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
     best: frozenset[tuple[int, int]] = frozenset()
+    within_noise: frozenset[tuple[int, int]] | None = None
 
     @property
     def empty(self) -> bool:

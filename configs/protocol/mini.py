@@ -43,13 +43,14 @@ archives = {
 
 stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
 
-pretrain = dict(epochs=1 / 6, batch_size=1 / 4, lr=1 / 2, resolution=64 / 224)
+pretrain = dict(epochs=1 / 6, batch_size=1 / 4, lr=1 / 2, resolution=64 / 224, resident=True)
 finetune = dict(
     epochs=1 / 10,
     batch_size=1 / 6,
     lr=1,
     resolution=64 / 224,
     grid=dict(lr=(0.003, 0.01, 0.03), epochs=(1000,)),
+    resident=True,
 )
 linear_sgd = dict(epochs=1 / 5, batch_size=1, lr=1, resolution=64 / 224)
 linear = dict(resolution=64)

@@ -1,0 +1,51 @@
+"""What the papers' seven backbones have been measured on, and what would measure the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from results.record import Record
+
+# Bag of Tricks' tables 8 and 9: each of these through each of the tasks.
+BACKBONES = ("b-standard", "d-efficient", "cosine", "smooth", "distill", "mixup", "best")
+TASKS = {
+    "pretrain": "make pretrain VARIANT={backbone} PROTOCOL={protocol}",
+    "detect": "make detect VARIANT={backbone} PROTOCOL={protocol}",
+    "segment": "make segment VARIANT={backbone} PROTOCOL={protocol}",
+    "linear-places365": "make probe VARIANT={backbone} DATASET=places365 PROTOCOL={protocol}",
+    "linear-cifar10": "make probe VARIANT={backbone} DATASET=cifar10 PROTOCOL={protocol}",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A backbone on a task: so many seeds, and the command that makes the first record."""
+
+    backbone: str
+    task: str
+    seeds: int
+    command: str
+
+
+def coverage(records: Iterable[Record], protocol: str) -> list[list[Measured]]:
+    """Every backbone, in rows, on every task, in columns."""
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for run in records:
+        seeds.setdefault((run.recipe, run.task), set()).add(run.seed)
+    return [
+        [
+            Measured(
+                backbone,
+                task,
+                len(seeds.get((backbone, task), ())),
+                command.format(backbone=backbone, protocol=protocol),
+            )
+            for task, command in TASKS.items()
+        ]
+        for backbone in BACKBONES
+    ]
+
+
+def missing(cells: Sequence[Sequence[Measured]]) -> list[Measured]:
+    return [cell for row in cells for cell in row if not cell.seeds]

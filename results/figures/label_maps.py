@@ -1,0 +1,158 @@
+"""What several segmenters make of the same pictures, side by side with what is there.
+
+A run keeps no label maps, but its last state has the weights: they are loaded once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from PIL import Image
+
+from results import record
+from results.figures.drawing import Material, NothingMeasuredError, Plot, figure_of, plot
+from results.figures.side_by_side import PICTURES, PIXELS, evenly, grid, of_same_data
+from results.record import Record
+
+STATE = "state-*.pt"
+MOST_NAMED = 12  # classes in the legend, those of most pixels
+
+Labels = NDArray[np.integer]  # [H, W]; what is no class of the set is not labelled
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A picture's label maps: what is there, and what each backbone says."""
+
+    name: str
+    file: Path
+    truth: Labels
+    guesses: Mapping[str, Labels]
+
+
+def segmentations(material: Material) -> Plot:
+    """The same pictures for each segmenter, a row each.
+
+    Raises:
+        NothingMeasuredError: no run kept its state, or data or weights are not here.
+    """
+    found = of_same_data(material.records, "segment", STATE)
+    run = next(iter(found.values()))[1]
+    if material.data is None:
+        raise NothingMeasuredError(f"needs the pictures of {run.dataset.name}: --data DIR")
+    seen: dict[str, tuple[Path, Labels, dict[str, Labels]]] = {}
+    for name, (path, one) in found.items():
+        for file, truth, guess in segmented(path, one, material.data):
+            seen.setdefault(file.stem, (file, truth, {}))[2][name] = guess
+    pictures = [Segmented(name, *it) for name, it in seen.items()]
+    return draw(pictures, _class_names(run, material.data), run, material.protocol)
+
+
+def segmented(path: Path, run: Record, data_root: Path) -> list[tuple[Path, Labels, Labels]]:
+    """A few test pictures, evenly over the set: their files, truth and what a run's model says.
+
+    Raises:
+        NothingMeasuredError: the data or the weights are not here.
+    """
+    # torch and mmseg take seconds to import, and only this needs them
+    import torch
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import DATASETS, MODELS
+
+    from downstream import engine, openmmlab, segment
+    from pretrain import checkpoint, data
+    from pretrain.errors import InputError
+
+    openmmlab.prepare("mmseg")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    exchange = exchange_of(path, run)
+    task = engine.Task(
+        *("segment", run.task, run.recipe, run.backbone.source, exchange),
+        *(run.protocol, run.seed, path.parent),
+    )
+    try:
+        cfg = segment.build_config(task, data.config(run.dataset.name), data_root)
+        state = checkpoint.load_state(path.parent, device)
+    except InputError as error:
+        raise NothingMeasuredError(str(error)) from error
+    if state is None:
+        raise NothingMeasuredError(f"{path.parent} has no state")
+    model = MODELS.build(cfg.model).to(device).eval()
+    model.load_state_dict(state["state_dict"])
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    rows = []
+    for place in evenly([str(i) for i in range(len(dataset))], PICTURES):
+        with torch.no_grad():
+            (sample,) = model.test_step(pseudo_collate([dataset[int(place)]]))
+        truth, guess = (
+            part.data.squeeze(0).cpu().numpy() for part in (sample.gt_sem_seg, sample.pred_sem_seg)
+        )
+        rows.append((Path(sample.img_path), truth, guess))
+    return rows
+
+
+def exchange_of(path: Path, run: Record) -> Path:
+    """Where the exchange file lies that a run started from; it says how the model is built."""
+    runs = path.parents[4]
+    trained = run.backbone.source.startswith("recipe:")
+    task = "pretrain" if trained else "backbones"
+    folder = record.run_folder(runs, run.protocol, task, run.recipe, run.seed)
+    return folder / "backbone.safetensors"
+
+
+def _class_names(run: Record, data_root: Path) -> Sequence[str]:
+    from mmengine.registry import DATASETS
+
+    from downstream import scenes
+    from pretrain import data
+
+    config = scenes.dataset_config(data.config(run.dataset.name), data_root, "test", [])
+    return DATASETS.build(config | {"lazy_init": True}).metainfo["classes"]
+
+
+def colours(classes: int) -> NDArray[np.uint8]:
+    """RGB [classes + 1, 3] of each class, darker from each 60th on, and black for what has none."""
+    maps = [colormaps[name](np.arange(20))[:, :3] for name in ("tab20", "tab20b", "tab20c")]
+    again, number = np.divmod(np.arange(classes), 60)
+    palette = np.concatenate(maps)[number] * (0.7**again)[:, None]
+    return np.concatenate([np.round(255 * palette), np.zeros((1, 3))]).astype(np.uint8)
+
+
+def draw(pictures: Sequence[Segmented], names: Sequence[str], run: Record, protocol: str) -> Plot:
+    backbones = list(pictures[0].guesses)
+    palette = colours(len(names))
+    axes = grid(len(pictures), ["picture", "what is there", *backbones])
+    cells = iter(axes)
+    for it in pictures:
+        with Image.open(it.file) as whole:
+            picture = whole.convert("RGB")
+        picture.thumbnail((PIXELS, PIXELS))
+        next(cells).imshow(np.asarray(picture))
+        for labels in (it.truth, *it.guesses.values()):
+            map_ = Image.fromarray(palette[np.minimum(labels, len(names))])
+            map_.thumbnail((PIXELS, PIXELS), Image.Resampling.NEAREST)
+            next(cells).imshow(np.asarray(map_), interpolation="nearest")
+    pixels = np.bincount(
+        np.concatenate([it.truth[it.truth < len(names)] for it in pictures]), minlength=len(names)
+    )
+    most = [int(i) for i in np.argsort(-pixels, kind="stable")[:MOST_NAMED] if pixels[i]]
+    patches = [Patch(color=tuple(palette[i] / 255), label=str(names[i])) for i in most]
+    figure_of(axes[0]).legend(handles=patches, loc="outside right center")
+    return plot(
+        axes[0],
+        f"What the segmenters make of the same pictures (protocol {protocol})",
+        f"{len(pictures)} of the {_samples(run)} test pictures of {run.dataset.name}, evenly "
+        f"spaced: {', '.join(it.name for it in pictures)}. What is there, then each backbone's "
+        f"label map (task {run.task}, seed {run.seed}); black is not labelled. The legend has the "
+        f"classes of most pixels.",
+    )
+
+
+def _samples(run: Record) -> int:
+    return max(it.samples for it in run.metrics.values())

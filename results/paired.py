@@ -1,0 +1,244 @@
+"""Is one backbone ahead of another on the same test, and how sure is that? docs/statistics.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from results import quantities, scores
+from results.agreement import run_name
+from results.record import Record, RecordError
+from results.scores import Scores
+from results.statistics import (
+    RESAMPLES,
+    Floats,
+    Interval,
+    holm,
+    over_seeds,
+    p_value,
+    percentile_interval,
+    replicates,
+    t_interval,
+    welch,
+)
+from results.tables import Cell, Table
+
+SURE = 0.05  # the largest corrected p-value of a difference that is called one
+
+
+@dataclass(frozen=True)
+class Side:
+    """One backbone's runs of a task, one for each seed.
+
+    Attributes:
+        replicated: the metric of each run on the same resamples [S, R]; None if a run's images are
+            not kept, and `missing` says so.
+    """
+
+    label: str
+    metric: str
+    runs: tuple[Record, ...]
+    replicated: Floats | None = None
+    missing: str = ""
+
+    @property
+    def values(self) -> list[float]:
+        return [run.metrics[self.metric].value for run in self.runs]
+
+    @property
+    def interval(self) -> Interval | None:
+        """The mean's: over images, and seeds if there are several; else over seeds alone."""
+        if self.replicated is None:
+            return t_interval(self.values)
+        drawn = _anew(self.label) if len(self.runs) > 1 else None
+        return percentile_interval(float(np.mean(self.values)), over_seeds(self.replicated, drawn))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two backbones, the one ahead first; `difference` is None where nothing says how sure it is.
+
+    Attributes:
+        basis: what the interval and the p-value are of.
+        p: of this comparison alone; `corrected` by Holm for all `among` which it is told.
+    """
+
+    ahead: Side
+    behind: Side
+    gain: float
+    difference: Interval | None
+    p: float | None
+    basis: str
+    corrected: float | None = None
+    among: int = 1
+
+    @property
+    def missing(self) -> str:
+        """Why there is no p-value, or none over images."""
+        absent = [side.missing for side in (self.ahead, self.behind) if side.missing]
+        if self.p is None:
+            absent.append("and an interval over seeds wants two that differ on each side")
+        return "; ".join(absent)
+
+
+def incomparable(one: Record, other: Record, metric: str) -> str | None:
+    """Why a metric of two runs is not of the same test; None if it is."""
+
+    def test(run: Record) -> dict[str, object]:
+        measured = run.metrics[metric]
+        return {
+            "task": run.task,
+            "protocol": run.protocol,
+            "data set": run.dataset.name,
+            "data set fingerprint": run.dataset.fingerprint[:12],
+            "split": measured.split,
+            "number of samples": measured.samples,
+            "metric detail": measured.detail,
+            "unit": measured.unit,
+        }
+
+    ours, theirs = test(one), test(other)
+    for aspect, value in ours.items():
+        if value != theirs[aspect]:
+            return (
+                f"{run_name(one)} and {run_name(other)} are not of the same test: they differ in "
+                f"{aspect}: {value} and {theirs[aspect]}"
+            )
+    return None
+
+
+def sides(
+    cells: Mapping[str, Cell], metric: str, folders: Mapping[str, Path], count: int = RESAMPLES
+) -> list[Side]:
+    """The backbones of one column by label, all on the same resamples of the images.
+
+    Args:
+        folders: of the runs, by `run_name`.
+        count: of resamples.
+
+    Raises:
+        RecordError: they are not of the same test, or what a run kept is not its record's.
+    """
+    first = next(iter(cells.values())).runs[0]
+    for cell in cells.values():
+        if (reason := incomparable(first, cell.runs[0], metric)) is not None:
+            raise RecordError(reason)
+    found, kept = [], []
+    for label, cell in cells.items():
+        loaded = {
+            run_name(run): scores.load(folders[run_name(run)], run, metric) for run in cell.runs
+        }
+        absent = [scores.missing(run, metric) for run in cell.runs if not loaded[run_name(run)]]
+        found.append(Side(label, metric, cell.runs, missing="; ".join(absent)))
+        kept.append([] if absent else [one for one in loaded.values() if one is not None])
+    every = [one for of_side in kept for one in of_side]
+    if not every:
+        return found
+    _check_same_images(every, found)
+    values = replicates([one.statistic for one in every], every[0].samples, count)
+    parts = np.split(values, np.cumsum([len(of_side) for of_side in kept])[:-1])
+    return [
+        replace(side, replicated=part) if len(part) else side
+        for side, part in zip(found, parts, strict=True)
+    ]
+
+
+def _check_same_images(every: Sequence[Scores], found: Sequence[Side]) -> None:
+    if len({one.images for one in every}) > 1:
+        labels = ", ".join(side.label for side in found)
+        raise RecordError(f"{labels}: what they kept is of other images, or in another order")
+
+
+def compare(one: Side, other: Side) -> Comparison:
+    """By a paired bootstrap over images, else by Welch's t over seeds, else without certainty.
+
+    Seeds are drawn anew as well where both have several.
+    """
+    sign = -1 if quantities.smaller_is_better(one.metric) else 1
+    gain = sign * float(np.mean(one.values) - np.mean(other.values))
+    if gain < 0:
+        one, other, gain = other, one, -gain
+    several = min(len(one.runs), len(other.runs)) > 1
+    if one.replicated is not None and other.replicated is not None:
+        means = [
+            over_seeds(side.replicated, _anew(side.label) if several else None)
+            for side in (one, other)
+            if side.replicated is not None
+        ]
+        differences = sign * (means[0] - means[1])
+        drawn = "images and seeds" if several else "images"
+        return Comparison(
+            *(one, other, gain, percentile_interval(gain, differences), p_value(differences)),
+            basis=f"paired bootstrap over {drawn}, {len(differences)} resamples",
+        )
+    if (tested := welch(*([sign * v for v in side.values] for side in (one, other)))) is None:
+        return Comparison(one, other, gain, None, None, "")
+    return Comparison(one, other, gain, *tested, basis="Welch's t over seeds alone")
+
+
+def _anew(label: str) -> np.random.Generator:
+    """For drawing a backbone's seeds: the same in every table, another for every backbone."""
+    return np.random.default_rng(list(label.encode()))
+
+
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Each with its p-value corrected for all of them (Holm)."""
+    adjusted = iter(holm([it.p for it in comparisons if it.p is not None]))
+    among = sum(it.p is not None for it in comparisons)
+    return [
+        it if it.p is None else replace(it, corrected=next(adjusted), among=among)
+        for it in comparisons
+    ]
+
+
+def mark(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> Table:
+    """A ranked table with what is within the noise of its column's best, and notes on how."""
+    found: dict[tuple[int, int], Comparison] = {}
+    reasons = []
+    for j, column in enumerate(table.columns):
+        if column.metric in quantities.QUANTITIES:
+            continue
+        try:
+            compared = _with_best(table, j, folders, count)
+        except RecordError as error:
+            reasons.append(f"{column.heading}: nothing compared with the best: {error}")
+            continue
+        sure = {(i, j): it for i, it in compared.items() if it.p is not None}
+        found |= sure
+        missing = [it.missing for i, it in compared.items() if (i, j) not in sure]
+        if missing:
+            why = "; ".join(dict.fromkeys(missing))
+            reasons.append(f"{column.heading}: {len(missing)} not compared with the best: {why}")
+    p_values = {
+        place: it.corrected for place, it in zip(found, corrected([*found.values()]), strict=True)
+    }
+    within = frozenset(place for place, p in p_values.items() if p is not None and p > SURE)
+    if found:
+        bases = " or ".join(sorted({it.basis for it in found.values()}))
+        reasons.insert(
+            0,
+            f"~: within the noise of the column's best ({bases}; p > {SURE} by Holm over "
+            f"{len(found)} comparisons in this table)",
+        )
+    return replace(table, within_noise=within, notes=(*table.notes, *reasons))
+
+
+def _with_best(
+    table: Table, j: int, folders: Mapping[str, Path], count: int
+) -> dict[int, Comparison]:
+    """A column's best with every other, by the other's row; none if there is no other.
+
+    Raises:
+        RecordError: as of `sides`.
+    """
+    rows = [i for i, line in enumerate(table.cells) if line[j].runs]
+    best = [i for i in rows if (i, j) in table.best]
+    if len(rows) == len(best):
+        return {}
+    cells = {table.rows[i].heading: table.cells[i][j] for i in rows}
+    metric = str(table.columns[j].metric)
+    loaded = dict(zip(rows, sides(cells, metric, folders, count), strict=True))
+    return {i: compare(loaded[best[0]], loaded[i]) for i in rows if i not in best}

@@ -1,0 +1,177 @@
+"""Does better pretraining transfer better? Rank correlations of source top-1 and tasks.
+
+The claim of Bag of Tricks' tables 8 and 9, computed on ours and on the published figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from results.compare import column_of
+from results.declarations import Column, Declaration, Row, Where
+from results.formats import not_comparable
+from results.grid import DASH, Grid
+from results.index import Index
+from results.published import Published
+from results.record import Record, RecordError
+from results.statistics import (
+    COEFFICIENTS,
+    CONFIDENCE,
+    EXACT,
+    FEWEST,
+    RESAMPLES,
+    Correlation,
+    correlation,
+    holm,
+)
+from results.tables import Table, build
+
+DOWNSTREAM = ("detect", "segment", "linear", "linear-sgd", "knn", "finetune")
+METRICS = ("map", "miou", "pix_acc", "top1")
+SOURCE = Column(
+    "source", "source top-1", Where(stage="pretrain", mirrors="imagenet"), "top1", published=False
+)
+# Of a task's metric, the published table and column; its column top1 is the source's.
+PUBLISHED = {
+    "detect map": ("bag-of-tricks/8", "map"),
+    "segment miou": ("bag-of-tricks/9", "miou"),
+    "segment pix_acc": ("bag-of-tricks/9", "pix_acc"),
+}
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of a task against source top-1: the points, and a coefficient each."""
+
+    points: int
+    found: dict[str, Correlation | None]
+    corrected: dict[str, float]
+
+
+def table_of(index: Index) -> Table:
+    """Backbones with a source top-1 of their own by tasks, each cell the mean over seeds.
+
+    Random weights have none, nor have checkpoints from elsewhere: both stay out.
+
+    Raises:
+        RecordError: no backbone was pretrained here, or none was tested.
+    """
+    sources = index.select(SOURCE.where)
+    labels = sorted({run.recipe for run in sources if run.backbone.pretrained})
+    tested = index.select(Where(recipes=tuple(labels))) if labels else ()
+    columns = list(_columns(tested))
+    if not columns:
+        raise RecordError("no backbone that was pretrained here has been through a downstream task")
+    declaration = Declaration(
+        name="transfer",
+        file="transfer",
+        title="Source top-1 and downstream metrics",
+        row_heading="backbone",
+        rows=tuple(Row(label, Where(recipes=(label,))) for label in labels),
+        columns=(SOURCE, *columns),
+    )
+    return build(declaration, index, {})
+
+
+def _columns(runs: Iterable[Record]) -> Iterable[Column]:
+    tested = [run for run in runs if run.stage in DOWNSTREAM]
+    units = {(run.task, name): it.unit for run in tested for name, it in run.metrics.items()}
+    for task in sorted({run.task for run in tested}):
+        for name in METRICS:
+            if (task, name) in units:
+                yield column_of(task, name, units[task, name])
+
+
+def points(table: Table, column: int) -> Points:
+    """Source top-1 and a column's metric of each backbone that has both."""
+    pairs = [(cells[0].value, cells[column].value) for cells in table.cells]
+    return [(x, y) for x, y in pairs if x is not None and y is not None]
+
+
+def published_points(published: Published, name: str) -> Points:
+    """Likewise of the paper's table; empty if it has none of this metric."""
+    if name not in PUBLISHED:
+        return []
+    table, column = PUBLISHED[name]
+    figures = published[table]
+    pairs = [(figures.figure(row, "top1"), figures.figure(row, column)) for row in figures.rows]
+    return [(x, y) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float)]
+
+
+def lines(named: dict[str, Points], count: int = RESAMPLES) -> dict[str, Line]:
+    """Both coefficients of every metric, the p-values of each corrected over all metrics."""
+    found: dict[str, dict[str, Correlation | None]] = {}
+    for name, pairs in named.items():
+        x, y = [it[0] for it in pairs], [it[1] for it in pairs]
+        found[name] = {
+            kind: correlation(x, y, coefficient, count)
+            for kind, coefficient in COEFFICIENTS.items()
+        }
+    corrected: dict[str, dict[str, float]] = {name: {} for name in named}
+    for kind in COEFFICIENTS:
+        p_values = {name: it.p for name in named if (it := found[name][kind]) is not None}
+        for name, p in zip(p_values, holm(list(p_values.values())), strict=True):
+            corrected[name][kind] = p
+    return {name: Line(len(named[name]), found[name], corrected[name]) for name in named}
+
+
+def grid(
+    index: Index, published: Published, skipped: Sequence[str] = (), count: int = RESAMPLES
+) -> Grid:
+    """The coefficients of every metric, ours beside the published."""
+    table = table_of(index)
+    ours = lines({it.key: points(table, j) for j, it in enumerate(table.columns) if j}, count)
+    theirs = lines({name: published_points(published, name) for name in PUBLISHED}, count)
+    names = [*ours, *(name for name in theirs if name not in ours)]
+    side = "ours" if table.protocol == "paper" else table.protocol
+    empty = Line(0, dict.fromkeys(COEFFICIENTS), {})
+    return Grid(
+        title=f"Does better pretraining transfer better? (protocol {table.protocol})",
+        preamble="Rank correlations of source top-1 with each downstream metric.",
+        warning=not_comparable(table.protocol),
+        head=["metric", *head_of(side), *head_of("published")],
+        lines=[
+            [name, *cells_of(ours.get(name, empty)), *cells_of(theirs.get(name, empty))]
+            for name in names
+        ],
+        bold=frozenset(),
+        notes=(*_notes(table, count), *table.notes, *(f"skipped: {it}" for it in skipped)),
+    )
+
+
+def head_of(side: str) -> list[str]:
+    words = [f"backbones ({side})"]
+    for kind in COEFFICIENTS:
+        words += [f"{kind} ({side})", f"p ({side})"]
+    return words
+
+
+def cells_of(line: Line) -> list[str]:
+    cells = [str(line.points) if line.points else DASH]
+    for kind, found in line.found.items():
+        if found is None:
+            cells += [DASH, DASH]
+            continue
+        text = f"{found.value:.2f}"
+        if (it := found.interval) is not None:
+            text += f" [{it.low:.2f}, {it.high:.2f}]"
+        cells += [text, f"{line.corrected[kind]:.4f}"]
+    return cells
+
+
+def _notes(table: Table, count: int) -> list[str]:
+    labels = [row.heading for row in table.rows]
+    seeds = [len(cell.runs) for line in table.cells for cell in line if cell.runs]
+    number = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    return [
+        f"backbones: {', '.join(labels)}; each figure is a mean over seeds ({number})",
+        "random weights and checkpoints from elsewhere stay out: they have no source top-1 of ours",
+        f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over the backbones, {count} resamples, "
+        f"of at least {FEWEST}; p: permutations (all of them up to {EXACT} backbones), two-sided, "
+        f"by Holm over the metrics of each coefficient and side",
+        "the backbones are recipes that build on each other, not a sample of all: the intervals "
+        "say how much hangs on single ones",
+    ]
