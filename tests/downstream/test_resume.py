@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,12 +53,8 @@ def _folder(tmp_path: Path, runs: str, stage: str) -> Path:
     return tmp_path / runs / "demo" / stage / f"random-{ARCH}" / "seed0"
 
 
-def attempt(words: list[str], prepare: Callable[[], Any] = lambda: None) -> int:
-    """Runs a command in a forked process; its exit status, or minus the signal that ended it.
-
-    Args:
-        prepare: what is changed in that process before.
-    """
+def _start(words: list[str], prepare: Callable[[], Any]) -> int:
+    """Begins a command in a forked process, whose number it gives."""
     sys.stdout.flush()
     if (child := os.fork()) == 0:
         status = 99
@@ -70,7 +68,39 @@ def attempt(words: list[str], prepare: Callable[[], Any] = lambda: None) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
+    return child
+
+
+def _status(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def attempt(words: list[str], prepare: Callable[[], Any] = lambda: None) -> int:
+    """Runs a command in a forked process; its exit status, or minus the signal that ended it.
+
+    Args:
+        prepare: what is changed in that process before.
+    """
+    return _status(_start(words, prepare))
+
+
+def attempt_in_pair(words: list[str], prepare: Callable[[], Any] = lambda: None) -> list[int]:
+    """Runs a command in two processes, as torchrun starts them; their exit statuses.
+
+    Args:
+        prepare: what is changed in the second before.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def join(rank: int) -> None:
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        os.environ.update(place | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        if rank == 1:
+            prepare()
+
+    return [_status(child) for child in [_start(words, partial(join, rank)) for rank in (0, 1)]]
 
 
 def before(owner: Any, name: str, act: Callable[..., None]) -> None:
@@ -171,6 +201,17 @@ def test_a_run_ended_by_signals_ends_with_the_same_bytes(
     assert "stopped by SIGTERM after epoch 2 of 2, which is saved" in said
     assert attempt(words) == 0
     _assert_the_same(folder, _in_peace(stage, argv, tmp_path))
+
+
+@pytest.mark.parametrize("stage", WORDS)
+def test_two_processes_of_which_one_is_asked_to_stop(stage: str, argv: Callable, tmp_path: Path):
+    words, folder = argv(stage, "pair"), _folder(tmp_path, "pair", stage)
+    assert attempt_in_pair(words, end_at(signal.SIGTERM, 1)) == [75, 75]
+    assert checkpoint.states(folder)[0].name == "state-000000002.pt"
+    assert attempt_in_pair(words) == [0, 0]
+
+    assert attempt_in_pair(argv(stage, "peace")) == [0, 0]
+    _assert_the_same(folder, _folder(tmp_path, "peace", stage))
 
 
 @pytest.mark.parametrize("stage", WORDS)
