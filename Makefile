@@ -79,6 +79,8 @@ help:
 	@echo '  make tables                    print and write the tables of all records'
 	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex, html or csv, ROWS=mine)'
 	@echo '  make report                    one HTML page with tables, figures and records (make figures)'
+	@echo '  make mini-cpu ARCHIVES=DIR     recipes through every task on small real data: an hour of two cores'
+	@echo '  make mini ARCHIVES=DIR         more of them, on one GPU            (SEEDS="0 1 2")'
 	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the mini data'
 	@echo
 	@echo '  PROTOCOL=demo|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
@@ -201,6 +203,9 @@ endif
 endef
 choice = $(if $(2),--$(1) $(2))
 $(eval $(call downstream_rules,$(DETECT),detect $(call choice,detector,$(DETECTOR)) $(call choice,dataset,$(DATASET))))
+ifneq ($(DETECT),detect-bccd)
+$(eval $(call downstream_rules,detect-bccd,detect --dataset bccd))
+endif
 $(eval $(call downstream_rules,$(SEGMENT),segment $(call choice,dataset,$(DATASET))))
 $(foreach mode,$(MODES),$(foreach set,$(sort places365 cifar10 cifar100 $(DATASET)),\
 	$(eval $(call downstream_rules,$(mode)-$(set)$(PROBED),\
@@ -223,21 +228,36 @@ $(BAG_OF_TRICKS): table%: | $(ENVIRONMENT)
 	@$(PYTHON) -m results table bag-of-tricks/$* --protocol $(PROTOCOL) --runs $(RUNS) \
 		$(if $(FORMAT),--format $(FORMAT)) $(if $(ROWS),--rows $(ROWS))
 
-# --- demo -------------------------------------------------------------------------------------
+# --- a whole protocol in one go ---------------------------------------------------------------
 
-# Two recipes and random weights, each through every task, side by side on the machine's cores: the
-# convolutions of several runs share the cores better than the threads of one do.
-DEMO_BACKBONES := best d-efficient random-resnet50d
-DEMO_TASKS := detect segment linear-places365 linear-cifar10
+SEEDS ?= $(SEED)
+BACKBONES_demo := best d-efficient random-resnet50d
+TASKS_demo := detect segment linear-places365 linear-cifar10
+BACKBONES_mini-cpu := best d-efficient cosine mixup random-resnet50d
+TASKS_mini-cpu := detect segment linear-cifar10 knn-cifar10
+BACKBONES_mini := b-standard d-efficient cosine smooth distill mixup best teacher teacher-mixup a3 \
+	random-resnet50d
+TASKS_mini := detect detect-bccd segment linear-cifar10 knn-cifar10 finetune-cifar10
 
-.PHONY: demo demo-records
-demo: $(DATA)/demo/manifest.json
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs $(JOBS) PROTOCOL=demo demo-records
-	@$(MAKE) --no-print-directory PROTOCOL=demo tables
-
-demo-records: $(foreach backbone,$(DEMO_BACKBONES),$(foreach task,$(DEMO_TASKS),\
+.PHONY: records
+records: $(foreach backbone,$(BACKBONES_$(PROTOCOL)),$(foreach task,$(TASKS_$(PROTOCOL)),\
 	$(HERE)/$(task)/$(backbone)/seed$(SEED)/record.json))
 	@:
+
+# Side by side on a CPU's cores: the convolutions of several runs share them better than the threads
+# of one do. A GPU takes one after the other, unless JOBS= says otherwise.
+.PHONY: demo mini mini-cpu
+demo: $(DATA)/demo/manifest.json
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs $(JOBS) PROTOCOL=demo records
+	@$(MAKE) --no-print-directory PROTOCOL=demo tables
+
+mini: JOBS := $(if $(filter file,$(origin JOBS)),1,$(JOBS))
+mini-cpu: export OMP_NUM_THREADS := 1
+mini mini-cpu: | $(ENVIRONMENT)
+	@$(MAKE) --no-print-directory PROTOCOL=$@ data
+	@for seed in $(SEEDS); do \
+		$(MAKE) --no-print-directory --jobs $(JOBS) PROTOCOL=$@ SEED=$$seed records || exit; done
+	@$(MAKE) --no-print-directory PROTOCOL=$@ tables report
 
 # --- tests ------------------------------------------------------------------------------------
 

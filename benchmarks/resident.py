@@ -50,6 +50,7 @@ def ours(
     """Batches of the resident set and of the loader, and the seconds that decoding took."""
     began = time.perf_counter()
     kept = resident.load(images, device)
+    assert kept is not None, "pictures of one size"
     seconds = time.perf_counter() - began
 
     def batches(view: torch.utils.data.Dataset) -> Iterator[loader.Batch]:

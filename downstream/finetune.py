@@ -6,6 +6,7 @@ Of all weights, which is full fine-tuning, or of the classifier alone (stage "li
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,11 +33,13 @@ class Plan:
     Attributes:
         held_out: the share of the training set that they are compared on.
         train_size: of a few-shot training set, or None.
+        resident: as the protocol has it; it does not decide the result.
     """
 
     candidates: tuple[Recipe, ...]
     held_out: float
     train_size: int | None
+    resident: bool = False
 
     def described(self) -> dict[str, Any]:
         """The settings that decide the result, as a record has them.
@@ -61,7 +64,8 @@ def plan(task: Task, dataset: str, options: Sequence[str], about: backbone.Excha
     section = task.stage.replace("-", "_")
     own = {key: config.pop(key) for key in OWN}
     protocol = recipe.read_protocol(task.protocol)
-    grid = own["grid"] | protocol[section].get("grid", {})
+    size = protocol.get(section, {})
+    grid = own["grid"] | size.get("grid", {})
     wanted = recipe.parse_options(list(options))
     own |= {key: wanted.pop(key) for key in OWN[1:] if key in wanted}
     if not isinstance(own["held_out"], float) or not 0 < own["held_out"] < 1:
@@ -81,7 +85,8 @@ def plan(task: Task, dataset: str, options: Sequence[str], about: backbone.Excha
             interpolation=about.interpolation,
         )
         candidates.append(recipe.override(fitted, wanted))
-    return Plan(tuple(dict.fromkeys(candidates)), own["held_out"], own["train_size"])
+    resident = size.get("resident", False)
+    return Plan(tuple(dict.fromkeys(candidates)), own["held_out"], own["train_size"], resident)
 
 
 def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
@@ -112,6 +117,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
             workers=workers,
             initial=loaded.model.state_dict(),
             frozen=task.stage == "linear-sgd",
+            resident=planned.resident,
             track=task.track,
         )
         chosen, trials, spent = choose(job, planned)
@@ -159,12 +165,13 @@ def choose(job: train.Job, planned: Plan) -> tuple[Recipe, dict[str, float | Non
     for candidate in planned.candidates:
         name = trial_name(candidate)
         out = job.out / "trials" / name / job.out.name
+        began = time.perf_counter()
         try:
             trial = replace(job, recipe=candidate, train=parts[0], test=parts[1], out=out, track=())
             outcome = train.fit(trial)
             scores[name], spent = outcome.top1, spent + outcome.cost.wall_s
         except Diverged:
-            scores[name] = None
+            scores[name], spent = None, spent + time.perf_counter() - began
     best = max((score for score in scores.values() if score is not None), default=None)
     if best is None:
         raise InputError(f"the loss of every trial was not finite ({', '.join(scores)}): lower lr")

@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
                 save_every=args.save_every,
                 compiled=args.compile,
                 track=tuple(args.track),
+                resident=recipe.read_protocol(args.protocol).pretrain.get("resident", False),
             )
         )
         if distributed.rank() == 0:

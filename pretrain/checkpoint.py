@@ -130,14 +130,21 @@ def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
         RunError: a tensor is not finite; nothing is written.
         OSError: the disk is full; the earlier states are untouched.
     """
-    for name, tensor in tensors_of(state):
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise RunError(f"step {step}: {name} is not finite, so this state was not saved")
+    if name := not_finite(state):
+        raise RunError(f"step {step}: {name} is not finite, so this state was not saved")
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(folder / f"state-{step:09d}.pt", buffer.getvalue())
     for old in states(folder)[KEEP:]:
         old.unlink()
+
+
+def not_finite(state: dict[str, Any]) -> str | None:
+    """The first tensor of a state that is not finite."""
+    for name, tensor in tensors_of(state):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            return name
+    return None
 
 
 def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -69,7 +69,6 @@ class Recipe:
     drop_path: Share = 0.0  # stochastic depth, of the last block
     ema_decay: Share = 0.0  # of averaged weights, which are then what the run yields
     accumulation: Count = 1  # micro-batches per step and device
-    resident: bool = False  # decoded once and kept on the device, for small pictures of one size
     limit: Count | None = None  # train on this many samples only, for a trial
 
 
@@ -194,7 +193,7 @@ def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain")
     Args:
         settings: the section of the protocol to read: "pretrain", "finetune" or "linear_sgd".
     """
-    scale = protocol[settings]
+    scale = protocol.get(settings, {})
     zoom = scale.get("resolution", 1)
     return replace(
         recipe,
@@ -207,7 +206,6 @@ def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain")
         train_resolution=max(1, round(recipe.train_resolution * zoom)),
         eval_resolution=max(1, round(recipe.eval_resolution * zoom)),
         crop_ratio=scale.get("crop_ratio", recipe.crop_ratio),
-        resident=scale.get("resident", recipe.resident),
     )
 
 

@@ -47,11 +47,13 @@ class Resident:
         return self.pixels.shape[3], self.pixels.shape[2]
 
 
-def load(images: ImageSet, device: torch.device) -> Resident:
-    """Decodes a training set.
+def load(images: ImageSet, device: torch.device) -> Resident | None:
+    """Decodes a training set; None, and a line that says so, where it cannot be kept.
+
+    That is so if its pictures are not all of one size, or do not fit into the device's memory.
 
     Raises:
-        InputError: its pictures are not all of one size, do not fit, or none can be read.
+        InputError: none can be read.
     """
     decoded: dict[int, np.ndarray] = {}
     problems: Problems = []
@@ -65,10 +67,8 @@ def load(images: ImageSet, device: torch.device) -> Resident:
     sizes = {pixels.shape for pixels in decoded.values()}
     if len(sizes) > 1:
         shown = ", ".join(f"{w} x {h}" for h, w, _ in sorted(sizes)[:3])
-        raise InputError(
-            f"{images.name}: pictures of several sizes ({shown} ...) cannot be kept on the device "
-            f"as one block: OPTIONS=resident=false"
-        )
+        _say(images, f"its pictures are of several sizes ({shown} ...)")
+        return None
     readable = np.array(sorted(decoded))
     # the next that can be read, and after the last the first
     following = np.searchsorted(readable, np.arange(len(images))) % len(readable)
@@ -76,12 +76,14 @@ def load(images: ImageSet, device: torch.device) -> Resident:
     block = np.stack([decoded[index] for index in chosen])
     try:
         pixels = torch.from_numpy(block).permute(0, 3, 1, 2).contiguous().to(device)
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"{images.name}: {block.nbytes / 1e9:.1f} GB do not fit into the device's memory: "
-            f"OPTIONS=resident=false"
-        ) from error
+    except torch.OutOfMemoryError:
+        _say(images, f"{block.nbytes / 1e9:.1f} GB do not fit into its memory")
+        return None
     return Resident(pixels, images.labels[chosen], problems)
+
+
+def _say(images: ImageSet, reason: str) -> None:
+    print(f"{images.name} is not kept on the device: {reason}", flush=True)
 
 
 class Draws(Dataset):
@@ -174,11 +176,16 @@ def cubic(x: Tensor) -> Tensor:
 
 
 class Held(EvaluationView):
-    """An evaluation's view whose pictures are made once, on the host, and kept there."""
+    """An evaluation's view whose pictures are made once, on the host, and kept there.
+
+    A loader's processes would each keep their own, and lose them: it is for a loader without any.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.samples = [super(Held, self).__getitem__(index) for index in range(len(self))]
+        self.samples: dict[int, Sample] = {}
 
     def __getitem__(self, index: int) -> Sample:
+        if index not in self.samples:
+            self.samples[index] = super().__getitem__(index)
         return self.samples[index]

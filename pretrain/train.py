@@ -122,7 +122,8 @@ def train_epoch(trainer: Trainer, view: Dataset, request: Request) -> None:
             trainer.save()
         if trainer.step % PROGRESS == 0 and trainer.step < end:
             progress(trainer)
-    if not math.isfinite(trainer.mean_loss()):  # the last step's verdict may not be in yet
+    # the last step's verdict may not be in yet; all processes go on, or none does
+    if not all(distributed.from_all(math.isfinite(trainer.mean_loss()))):
         raise diverged(trainer)
 
 
@@ -159,8 +160,9 @@ def evaluate(trainer: Trainer, request: Request) -> None:
     job, recipe = trainer.job, trainer.job.recipe
     # each process has seen batches of its own; what is saved has the first one's running statistics
     distributed.copy_from_first(trainer.result.buffers())
+    workers = 0 if trainer.resident else job.workers  # what is kept needs no decoding
     batches = loader.evaluation(
-        trainer.test_view, 256, job.workers, rank=distributed.rank(), world=distributed.world()
+        trainer.test_view, 256, workers, rank=distributed.rank(), world=distributed.world()
     )
     mine = verdicts(
         trainer.result,

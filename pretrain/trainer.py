@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from pretrain import batch, checkpoint, distributed, loader, models, resident, streams
 from pretrain.data import ImageSet
 from pretrain.distillation import distillation
-from pretrain.errors import InputError
+from pretrain.errors import Diverged, InputError
 from pretrain.lr_schedule import learning_rate, total_steps
 from pretrain.no_bias_decay import no_bias_decay
 from pretrain.recipe import Recipe
@@ -38,6 +38,8 @@ class Job:
         save_every: steps between states; there is one at the end of each epoch besides.
         compiled: run the model through torch.compile.
         track: where its curves go besides TensorBoard: "wandb", "mlflow".
+        resident: keep the training set on the device, if its pictures are of one size. As with the
+            number of workers, a run is the same run with it, but for rounding.
         frozen: train the classifier alone; all else stays as it is, in evaluation mode.
     """
 
@@ -52,6 +54,7 @@ class Job:
     teacher: Path | None = None
     save_every: int = 1000
     compiled: bool = False
+    resident: bool = False
     frozen: bool = False
     track: tuple[str, ...] = ()
 
@@ -161,7 +164,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []  # one entry for each epoch that was evaluated
         self.right = torch.zeros(0, 2, dtype=torch.bool)  # by sample, of the last evaluation
         self.unreadable: dict[str, str] = {}  # files, and the reasons
-        self.resident = resident.load(job.train, job.device) if recipe.resident else None
+        self.resident = resident.load(job.train, job.device) if job.resident else None
         self.losses = torch.zeros((), dtype=torch.float64, device=job.device)  # of this epoch
         self.losses_of = 0  # so many steps
         self.epoch_seconds = 0.0
@@ -198,7 +201,7 @@ class Trainer:
     @cached_property
     def test_view(self) -> loader.EvaluationView:
         recipe = self.job.recipe
-        kind = resident.Held if recipe.resident else loader.EvaluationView
+        kind = loader.EvaluationView if self.resident is None else resident.Held
         return kind(self.job.test, recipe.eval_resolution, recipe.crop_ratio, recipe.interpolation)
 
     def resume(self) -> None:
@@ -221,7 +224,17 @@ class Trainer:
         self.began -= state["wall"]
 
     def save(self) -> None:
-        """Called by all processes at the same step; the first one writes."""
+        """Called by all processes at the same step; the first one writes.
+
+        Raises:
+            Diverged: in all of them, if a weight is not finite; nothing is written.
+        """
+        state = {"model": self.raw.state_dict(), "optimiser": self.optimiser.state_dict()}
+        if bad := distributed.from_first(partial(checkpoint.not_finite, state)):
+            raise Diverged(
+                f"step {self.step}: {bad} is not finite, so this state was not saved: lower lr "
+                f"(now {self.job.recipe.lr}); the newest one is from before"
+            )
         for theirs in distributed.from_all(self.unreadable):
             self.unreadable |= theirs
         if distributed.rank() != 0:
@@ -231,8 +244,7 @@ class Trainer:
             self.job.out,
             self.step,
             {
-                "model": self.raw.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                **state,
                 "scaler": self.scaler.state_dict(),
                 "ema": self.ema.state_dict() if self.ema else None,
                 "losses": self.losses.item(),

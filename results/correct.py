@@ -1,7 +1,8 @@
 """Which test images a classifier gets right, kept beside its record.
 
-`correct.npz` holds one bool array [samples] for each of "top1" and "top5", in the order of the test
-images, without those that cannot be read; so do the record's metrics.
+`correct.npz` holds one bool array [S] for each of "top1" and "top5", of the test images that count
+and in their order: those that cannot be read are in neither it nor the record's metrics. Its
+`samples`, int64 [S], say which they are, by their places in the test split.
 """
 
 from __future__ import annotations
@@ -17,15 +18,22 @@ CORRECT = "correct.npz"
 NAMES = ("top1", "top5")
 
 
-def save(folder: Path, right: np.ndarray) -> Path:
+def save(folder: Path, right: np.ndarray, counted: np.ndarray | None = None) -> Path:
     """Writes a folder's correct.npz, whole or not at all.
 
     Args:
-        right: bool [samples, 2], or [samples, 1] of top-1 alone.
+        right: bool [S, 2], or [S, 1] of top-1 alone.
+        counted: int [S], the places in the test split of the samples that count; None if all do.
+
+    Raises:
+        ValueError: not as many places as samples.
     """
-    buffer = io.BytesIO()
+    samples = np.arange(len(right)) if counted is None else np.asarray(counted)
+    if samples.shape != (len(right),):
+        raise ValueError(f"{len(right)} samples, their places are {list(samples.shape)}")
     columns = dict(zip(NAMES, right.T, strict=False))
-    np.savez_compressed(buffer, **columns)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, samples=samples.astype(np.int64), **columns)
     write_atomically(folder / CORRECT, buffer.getvalue())
     return folder / CORRECT
 

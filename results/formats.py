@@ -12,7 +12,7 @@ from results.tables import Cell, Table
 
 WITHIN_NOISE = "~"
 # What the data of a protocol are; a number from any of these is not comparable with the paper's.
-SMALLER_DATA = {"demo": "rendered data", "mini": "small data"}
+SMALLER_DATA = {"demo": "rendered data", "mini": "small data", "mini-cpu": "small data"}
 
 
 def grid(table: Table) -> Grid:

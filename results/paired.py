@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,13 +49,11 @@ class Side:
     def values(self) -> list[float]:
         return [run.metrics[self.metric].value for run in self.runs]
 
-    @property
-    def interval(self) -> Interval | None:
-        """The mean's: over images, and seeds if there are several; else over seeds alone."""
+    def means(self, several: bool) -> Floats | None:
+        """Of each resample, the mean over the seeds, which are drawn anew if `several` [R]."""
         if self.replicated is None:
-            return t_interval(self.values)
-        drawn = _anew(self.label) if len(self.runs) > 1 else None
-        return percentile_interval(float(np.mean(self.values)), over_seeds(self.replicated, drawn))
+            return None
+        return over_seeds(self.replicated, _anew(self.label) if several else None)
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,29 @@ class Comparison:
     among: int = 1
 
     @property
+    def several(self) -> bool:
+        """Whether both have several seeds, which are then drawn anew."""
+        return min(len(self.ahead.runs), len(self.behind.runs)) > 1
+
+    @property
+    def bootstrapped(self) -> bool:
+        return not any(side.replicated is None for side in (self.ahead, self.behind))
+
+    def interval(self, side: Side) -> Interval | None:
+        """Of one side's mean, over what the difference's is: images, seeds or both."""
+        means = side.means(self.several) if self.bootstrapped else None
+        if means is None:
+            return t_interval(side.values)
+        return percentile_interval(float(np.mean(side.values)), means)
+
+    @property
     def missing(self) -> str:
         """Why there is no p-value, or none over images."""
         absent = [side.missing for side in (self.ahead, self.behind) if side.missing]
         if self.p is None:
-            absent.append("and an interval over seeds wants two that differ on each side")
+            absent.append(
+                "and an interval over seeds wants two on each side, which on one side differ"
+            )
         return "; ".join(absent)
 
 
@@ -161,22 +178,21 @@ def compare(one: Side, other: Side) -> Comparison:
     gain = sign * float(np.mean(one.values) - np.mean(other.values))
     if gain < 0:
         one, other, gain = other, one, -gain
-    several = min(len(one.runs), len(other.runs)) > 1
-    if one.replicated is not None and other.replicated is not None:
-        means = [
-            over_seeds(side.replicated, _anew(side.label) if several else None)
-            for side in (one, other)
-            if side.replicated is not None
-        ]
-        differences = sign * (means[0] - means[1])
-        drawn = "images and seeds" if several else "images"
-        return Comparison(
-            *(one, other, gain, percentile_interval(gain, differences), p_value(differences)),
+    unsure = Comparison(one, other, gain, None, None, "")
+    ahead, behind = (side.means(unsure.several) for side in (one, other))
+    if ahead is not None and behind is not None:
+        differences = sign * (ahead - behind)
+        drawn = "images and seeds" if unsure.several else "images"
+        return replace(
+            unsure,
+            difference=percentile_interval(gain, differences),
+            p=p_value(differences),
             basis=f"paired bootstrap over {drawn}, {len(differences)} resamples",
         )
     if (tested := welch(*([sign * v for v in side.values] for side in (one, other)))) is None:
-        return Comparison(one, other, gain, None, None, "")
-    return Comparison(one, other, gain, *tested, basis="Welch's t over seeds alone")
+        return unsure
+    difference, p = tested
+    return replace(unsure, difference=difference, p=p, basis="Welch's t over seeds alone")
 
 
 def _anew(label: str) -> np.random.Generator:
@@ -192,6 +208,22 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
         it if it.p is None else replace(it, corrected=next(adjusted), among=among)
         for it in comparisons
     ]
+
+
+def too_few(comparisons: Sequence[Comparison], count: int) -> str | None:
+    """Why so many resamples can call none of these a difference; None if they can.
+
+    The smallest p-value that they give is 2 / (count + 1), which Holm multiplies by the number of
+    comparisons: however far two backbones are apart, all would look alike.
+    """
+    among = sum(it.p is not None for it in comparisons)
+    if not any(it.bootstrapped for it in comparisons) or among * (2 / (count + 1)) <= SURE:
+        return None
+    enough = math.ceil(2 * among / SURE) - 1
+    return (
+        f"{count} resamples cannot tell {among} comparisons apart at p <= {SURE}; "
+        f"--resamples {enough} would"
+    )
 
 
 def mark(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> Table:
@@ -212,6 +244,8 @@ def mark(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> T
         if missing:
             why = "; ".join(dict.fromkeys(missing))
             reasons.append(f"{column.heading}: {len(missing)} not compared with the best: {why}")
+    if (reason := too_few([*found.values()], count)) is not None:
+        return replace(table, notes=(*table.notes, f"not compared: {reason}", *reasons))
     p_values = {
         place: it.corrected for place, it in zip(found, corrected([*found.values()]), strict=True)
     }

@@ -2,23 +2,23 @@
 
 detections.npz    downstream/average_precision.py: found and true boxes
 confusion.npz     downstream/confusion.py: pixels by truth and guess; confusion_ms.npz likewise
-correct.npz       here: one bool array [samples] for each of "top1" and "top5", in the order of
-                  the test images; without those that cannot be read, as in the record's samples
+correct.npz       results/correct.py: which images are right, for top-1 and top-5
 """
 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from results import weighted
+from results import store, weighted
 from results.agreement import run_name
 from results.correct import CORRECT
-from results.record import Record, RecordError, sha256_of
+from results.record import Record, RecordError
 from results.statistics import Statistic
 
 FILES = {
@@ -31,15 +31,20 @@ FILES = {
     "top1": CORRECT,
     "top5": CORRECT,
 }
+DAMAGED = (ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 ROUNDING = 1e-3  # percent; metrics may have been summed in float32
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One metric of one run by image; `images` are their names, empty where the file has none."""
+    """One metric of one run by image.
+
+    Attributes:
+        images: what tells them apart, by which runs are paired: names, or places in the test split.
+    """
 
     samples: int
-    images: tuple[str, ...]
+    images: tuple[str, ...] | tuple[int, ...]
     statistic: Statistic
 
 
@@ -50,14 +55,12 @@ def load(folder: Path, run: Record, metric: str) -> Scores | None:
         RecordError: the file is not the record's, or says something else than the record does.
     """
     name = FILES.get(metric)
-    path = folder / str(name)
-    if name not in run.outputs or not path.is_file():
+    path = None if name is None else store.output(folder, run, name)
+    if path is None:
         return None
-    if sha256_of(path) != run.outputs[name]:
-        raise RecordError(f"{path}: not the file that the record names; `trickbench runs verify`")
     try:
         found = read(path, metric)
-    except (ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise RecordError(f"{path}: not readable as {name} with {metric} ({error})") from error
     measured = run.metrics[metric]
     if found.samples != measured.samples:
@@ -81,8 +84,8 @@ def read(path: Path, metric: str) -> Scores:
         return _detections(path, "11-point" if metric == "map" else "all-point")
     if path.name == CORRECT:
         with np.load(path) as file:
-            right = file[metric]
-        return Scores(len(right), (), weighted.accuracy(right))
+            right, places = file[metric], tuple(file["samples"].tolist())
+        return Scores(len(places), places, weighted.accuracy(right))
     return _confusion(path, metric)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from results import quantities
-from results.paired import SURE, Comparison, Side, compare, corrected, sides
+from results.paired import SURE, Comparison, Side, compare, corrected, sides, too_few
 from results.record import RecordError
 from results.statistics import RESAMPLES, Interval
 from results.tables import Table
@@ -19,7 +19,7 @@ def of_two(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) ->
 
     Raises:
         RecordError: not two backbones, a cell's runs were not averaged, or two runs are not of the
-            same test.
+            same test, or so few resamples can tell nothing.
     """
     labels = [row.heading for row in table.rows]
     if len(labels) != 2:
@@ -36,6 +36,8 @@ def of_two(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) ->
             if column.metric in quantities.QUANTITIES:
                 raise RecordError(f"{column.metric} is a cost, and has no noise to compare with")
             comparisons.append(compare(*sides(cells, str(column.metric), folders, count)))
+    if (reason := too_few(comparisons, count)) is not None:
+        raise RecordError(reason)
     return [*map(sentence, corrected(comparisons)), *alone]
 
 
@@ -57,7 +59,7 @@ def sentence(found: Comparison) -> str:
             f"which differ by {gain}"
         )
     values = " and ".join(
-        f"{side.label} {np.mean(side.values):.2f}{_range(side.interval)}"
+        f"{side.label} {np.mean(side.values):.2f}{_range(found.interval(side))}"
         for side in (ahead, behind)
     )
     test = f"{measured.samples} samples of split {measured.split} of {run.dataset.name}"

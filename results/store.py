@@ -120,6 +120,20 @@ def locate(runs: Path, name: Path, found: Mapping[Path, Record]) -> Path:
     raise RecordError(f"{name}: no readable record; `trickbench runs list` names those in {runs}")
 
 
+def output(folder: Path, run: Record, name: str) -> Path | None:
+    """A file that a run keeps beside its record; None where it has none.
+
+    Raises:
+        RecordError: the file is not the one whose hash the record has.
+    """
+    path = folder / name
+    if name not in run.outputs or not path.is_file():
+        return None
+    if record.sha256_of(path) != run.outputs[name]:
+        raise RecordError(f"{path}: not the file that the record names; `trickbench runs verify`")
+    return path
+
+
 def fields(run: Record) -> dict[str, Any]:
     """Everything in a record by dotted names: "config.lr", "metrics.top1.value" ..."""
     return dict(_leaves(run.model_dump(mode="json"), ""))

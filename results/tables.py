@@ -72,7 +72,8 @@ class Table:
 
     Attributes:
         best: places of each column's best, if the table is ranked.
-        within_noise: places that are not surely worse; None where that was not asked.
+        within_noise: places that are not surely worse; None where that was not asked, or cannot
+            be told.
     """
 
     declaration: Declaration

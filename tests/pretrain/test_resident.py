@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pretrain import data, loader, resident, train
-from pretrain.errors import InputError
 from pretrain.recipe import Recipe
+from pretrain.trainer import Trainer
 
 CPU = torch.device("cpu")
 MakeImages = Callable[..., data.ImageSet]
@@ -65,6 +65,7 @@ def test_a_batch_is_the_loaders(
     recipe = replace(tiny_recipe, randaugment=randaugment, train_resolution=20)
     images = make_images(48)
     kept = resident.load(images, CPU)
+    assert kept is not None
     places = [(epoch, index, copy) for epoch in range(3) for index in range(48) for copy in (0, 1)]
     theirs = [loader.TrainingView(images, recipe, 3)[place] for place in places]
     draws = resident.Draws(kept, recipe, 3)
@@ -83,25 +84,41 @@ def test_a_batch_is_the_loaders(
         assert (difference.mean(axis=(1, 2, 3)) > 5).mean() < 0.02
 
 
-def test_a_run_learns_as_with_the_loader(make_job: MakeJob, tiny_recipe: Recipe) -> None:
+def test_a_run_learns_as_with_the_loader(
+    make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses of each step differ by what rounding makes of them, and by more if crops do."""
     settings = replace(tiny_recipe, epochs=2)
-    loaded = train.fit(make_job(settings, "loaded"))
-    kept = train.fit(make_job(replace(settings, resident=True), "kept"))
-    assert kept.top1 == pytest.approx(loaded.top1, abs=15)
-    assert kept.right.shape == loaded.right.shape
-    for name, tensor in loaded.tensors.items():
-        if name.endswith("conv1.weight"):
-            torch.testing.assert_close(kept.tensors[name], tensor, atol=0.05, rtol=0)
+
+    def losses(out: str, **changes: bool) -> list[float]:
+        job = make_job(settings, out, **changes)
+        trainer = Trainer(job)
+        view = trainer.training_view()
+        batches = loader.EpochBatches(48, 16, seed=3, epoch=0)
+        return [
+            trainer.train_step([batch]).item()
+            for batch in loader.batches_of(loader.training(view, batches, 0))
+        ]
+
+    loaded, kept = losses("loaded"), losses("kept", resident=True)
+    assert kept == pytest.approx(loaded, abs=2e-3)
+
+    original = resident.resized_crops
+    monkeypatch.setattr(
+        resident, "resized_crops", lambda images, boxes, *rest: original(images, boxes + 1, *rest)
+    )
+    assert losses("shifted", resident=True) != pytest.approx(loaded, abs=2e-3)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_change_nothing(make_job: MakeJob, tiny_recipe: Recipe, workers: int) -> None:
-    settings = replace(tiny_recipe, epochs=1, resident=True, randaugment="rand-m7-mstd0.5-inc1")
-    outcomes = [
-        train.fit(make_job(settings, f"run{number}", workers=number)) for number in (0, workers)
-    ]
-    for name, tensor in outcomes[0].tensors.items():
-        assert torch.equal(tensor, outcomes[1].tensors[name])
+def test_workers_change_nothing(make_job: MakeJob, tiny_recipe: Recipe) -> None:
+    settings = replace(tiny_recipe, epochs=1, randaugment="rand-m7-mstd0.5-inc1")
+    none, two = (
+        train.fit(make_job(settings, f"run{number}", workers=number, resident=True))
+        for number in (0, 2)
+    )
+    assert none.right.tolist() == two.right.tolist()
+    for name, tensor in none.tensors.items():
+        assert torch.equal(tensor, two.tensors[name])
 
 
 def test_the_next_that_can_be_read_stands_in(
@@ -122,10 +139,12 @@ def test_the_next_that_can_be_read_stands_in(
     assert kept.size == (9, 7)
 
 
-def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
+def test_pictures_of_several_sizes_are_left_to_the_loader(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for i, size in enumerate(((8, 8), (9, 8))):
         Image.new("RGB", size).save(tmp_path / f"{i}.png")
     files = ("0.png", "1.png")
     images = data.ImageSet("x", "x", "train", ("a",), np.zeros(2, int), tmp_path, files)
-    with pytest.raises(InputError, match=r"several sizes \(8 x 8, 9 x 8 ...\).*resident=false"):
-        resident.load(images, CPU)
+    assert resident.load(images, CPU) is None
+    assert "several sizes (8 x 8, 9 x 8 ...)" in capsys.readouterr().out

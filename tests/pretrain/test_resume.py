@@ -96,6 +96,28 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     assert again == seen[before + len(again) + 16 * saved :], "nothing is read twice"
 
 
+@pytest.mark.parametrize("how", [{"resident": True}, {"resident": True, "workers": 2}])
+def test_a_resumed_run_on_a_resident_set_ends_with_the_same_bytes(
+    make_job: MakeJob,
+    tiny_recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    how: dict,
+) -> None:
+    settings = replace(tiny_recipe, epochs=2, **FULL["all"])
+    broken = make_job(settings, "broken", save_every=2, **how)
+    with monkeypatch.context() as fatal:
+        power_goes(fatal, 3, True)
+        with pytest.raises(Stop):
+            train.fit(broken)
+
+    resumed = train.fit(broken)
+
+    straight = train.fit(replace(broken, out=tmp_path / "straight", workers=0))
+    assert sha256(resumed.tensors) == sha256(straight.tensors)
+    assert resumed.right.tolist() == straight.right.tolist()
+
+
 def history(folder: Path) -> list[dict[str, float]]:
     entries = json.loads((folder / "history.json").read_text())
     return [{k: v for k, v in entry.items() if k != "images_per_s"} for entry in entries]

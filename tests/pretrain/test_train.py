@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from pretrain import checkpoint, models, train
-from pretrain.errors import InputError, RunError
+from pretrain.errors import Diverged, InputError, RunError
 from pretrain.recipe import Recipe
 
 MakeJob = Callable[..., train.Job]
@@ -259,3 +259,14 @@ def test_steps_that_the_scaler_skips_are_counted_and_told(
 
     assert "3 steps skipped by the loss scaler" in capsys.readouterr().out
     assert checkpoint.load_state(job.out, CPU)["skipped"] == 3
+
+
+def test_all_processes_stop_if_one_of_them_has_diverged(
+    make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an epoch's last step: on a GPU its verdict would come with the step after."""
+    monkeypatch.setattr(
+        train.distributed, "from_all", lambda mine: [mine, False] if mine is True else [mine]
+    )
+    with pytest.raises(Diverged, match="the loss is not finite at step 3 of 9"):
+        train.fit(make_job(tiny_recipe))

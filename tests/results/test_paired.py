@@ -128,6 +128,9 @@ def test_one_seed_is_not_drawn_anew(kept: Kept) -> None:
     expected = np.quantile((one - weights @ answers(0.5, 7)) / 2, [0.025, 0.975])
     assert found.difference is not None
     assert (found.difference.low, found.difference.high) == pytest.approx(tuple(expected))
+    own = found.interval(found.ahead)  # of images alone too
+    assert own is not None
+    assert (own.low, own.high) == pytest.approx(tuple(np.quantile(one / 2, [0.025, 0.975])))
 
 
 def test_identical_runs_do_not_differ(kept: Kept) -> None:
@@ -267,7 +270,7 @@ def test_what_is_within_the_noise_of_the_best_is_marked(several: Kept) -> None:
     assert marked.notes[-2].startswith("~: within the noise of the column's best (paired bootstrap")
     assert marked.notes[-1] == (
         "linear-cifar10 top1: 1 not compared with the best: linear-cifar10/lost/seed0 has no "
-        "correct.npz; and an interval over seeds wants two that differ on each side"
+        "correct.npz; and an interval over seeds wants two on each side, which on one side differ"
     )
 
 
@@ -296,6 +299,28 @@ def test_marks_are_corrected_for_the_whole_table(kept: Kept) -> None:
         kept.add(name, worse)
     together = paired.mark(ranked(kept.table()), kept.folders, 2000)
     assert together.within_noise == {(i, 0) for i in range(1, 11)}
+
+
+def test_too_few_resamples_tell_nothing_and_say_so(several: Kept) -> None:
+    # two comparisons: 2 * 2 / (79 + 1) = 0.05
+    marked = paired.mark(ranked(several.table()), several.folders, 78)
+    assert marked.within_noise is None
+    assert marked.notes[-2] == (
+        "not compared: 78 resamples cannot tell 2 comparisons apart at p <= 0.05; --resamples 79 "
+        "would"
+    )
+    assert paired.mark(ranked(several.table()), several.folders, 79).within_noise == {(1, 0)}
+    table = several.table("best", "far")
+    with pytest.raises(RecordError, match="38 resamples cannot tell 1 .*--resamples 39 would"):
+        sentences.of_two(table, several.folders, 38)
+    assert "best is ahead" in sentences.of_two(table, several.folders, 39)[0]
+
+
+def test_without_images_the_number_of_resamples_does_not_matter(kept: Kept) -> None:
+    for recipe, share in (("one", 0.8), ("other", 0.5)):
+        for seed in range(2):
+            kept.add(recipe, answers(share, 10 + seed), seed, keep=False)
+    assert "Welch" in sentences.of_two(kept.table(), kept.folders, 1)[0]
 
 
 def test_the_command_compares_two_or_many(
