@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     from downstream.engine import Task
 
-    if args.backbone in recipe.names("pretrain"):  # BACKBONE=best says what VARIANT=best does
+    if args.backbone and sources.is_recipe(args.backbone):  # BACKBONE=best says VARIANT=best
         args.variant, args.backbone = args.backbone, None
     label = sources.label(args.variant, args.backbone)
     protocol = recipe.read_protocol(args.protocol)
@@ -102,6 +102,8 @@ def run(args: argparse.Namespace) -> None:
         source = args.backbone
     stage = args.mode if args.stage == "probe" else args.stage
     tracking.check(args.track)
+    if args.track and stage not in ("detect", "segment", "finetune", "linear-sgd"):
+        raise recipe.InputError(f"--track: {stage} has no curves to send")
     task = Task(
         *(stage, name, label, source, exchange, args.protocol, args.seed, out), tuple(args.track)
     )
@@ -162,10 +164,10 @@ def imported(args: argparse.Namespace) -> None:
         InputError: the specification cannot be read, or its tensors do not fit.
     """
     spec = args.backbone
-    if spec in recipe.names("pretrain"):
+    if sources.is_recipe(spec):
         spec = f"file:{sources.of_recipe(spec, args.runs, args.protocol, args.seed)}"
     if (ours := sources.exchange_file(spec)) is not None:
-        path = args.out / ours.name
+        path = args.out / "backbone.safetensors"
         record.write_atomically(path, ours.read_bytes())
         account = f"{ours}: an exchange file already, every tensor under its own name"
     else:

@@ -223,7 +223,10 @@ def runner_config(cfg: Config, task: Task, workers: int) -> PlainConfig:
             env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0)),
             visualizer=dict(
                 type="mmengine.Visualizer",
-                vis_backends=[dict(type="TensorboardVisBackend"), *backends(task.track, task.out)],
+                vis_backends=[
+                    dict(type="TensorboardVisBackend"),
+                    *backends(task.track, task.out, step="iter"),
+                ],
             ),
         )
     )

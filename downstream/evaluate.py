@@ -147,7 +147,8 @@ def measured(
     for i, geometry in enumerate(wanted):
         shorter = math.floor(geometry.resolution / geometry.crop_ratio)
         detail = f"shorter side {shorter}, central crop {geometry.resolution}, {about['detail']}"
-        both = correct.metrics(right_answers(top[:, i], answers), about["split"], detail)
+        right, _ = right_answers(top[:, i], answers)
+        both = correct.metrics(right, about["split"], detail)
         found |= {f"{name}@{geometry}": metric for name, metric in both.items()}
         if geometry == own:
             short = both
@@ -239,8 +240,8 @@ def run(task: Task, dataset: str | None, args: Namespace) -> None:
                 described = data.described(fingerprint, images)
                 kept = []
                 if own in wanted:
-                    right = right_answers(top[:, wanted.index(own)], answers)
-                    kept.append(correct.save(task.out, right))
+                    right, counted = right_answers(top[:, wanted.index(own)], answers)
+                    kept.append(correct.save(task.out, right, counted))
                 engine.write_record(
                     *(task, described, loaded, [], config, metrics, cost, started), outputs=kept
                 )

@@ -140,7 +140,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
                 **{axis: getattr(chosen, axis) for axis in AXES},
                 **({"held_out_top1": trials} if trials else {}),
             },
-            outputs=[correct.save(task.out, outcome.right)],
+            outputs=[correct.save(task.out, outcome.right, outcome.counted)],
         )
         shutil.rmtree(task.out / "trials", ignore_errors=True)
 

@@ -40,12 +40,16 @@ def label(variant: str | None, backbone: str | None) -> str:
     if (variant is None) == (backbone is None):
         raise InputError("name one backbone: a recipe (VARIANT=best), or BACKBONE= with " + KINDS)
     if variant is not None:
-        known = recipe.names("pretrain")
-        # a recipe with another architecture or other settings has them behind its name
-        if not any(variant == name or variant.startswith(f"{name}-") for name in known):
-            raise recipe.unknown("recipe", variant, known)
+        if not is_recipe(variant):
+            raise recipe.unknown("recipe", variant, recipe.names("pretrain"))
         return variant
     return record.file_name(backbone or "")
+
+
+def is_recipe(name: str) -> bool:
+    """Whether a name is a recipe's; one of another architecture or settings has them behind it."""
+    known = recipe.names("pretrain")
+    return any(name == one or name.startswith(f"{one}-") for one in known)
 
 
 def of_recipe(name: str, runs: Path, protocol: str, seed: int, dataset: str | None = None) -> Path:

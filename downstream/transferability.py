@@ -1,7 +1,7 @@
 """Scores of frozen features that foretell how well a backbone transfers, without training it.
 
 The larger, the better; only the order of backbones on one data set means something. How well each
-orders them is for `trickbench transfer` to say.
+orders them is for `trickbench transfer --scores` to say.
 """
 
 from __future__ import annotations
@@ -76,8 +76,7 @@ def _evidence(squares: Tensor, along: Tensor, outside: float, samples: int) -> f
         if abs(ratio - before) <= TOLERANCE * before:
             break
     beta = alpha / ratio
-    weights = (squares * along / (squares + ratio).square()).sum().item()
-    errors = (along * (ratio / (squares + ratio)).square()).sum().item() + outside
+    weights, errors = _sums(squares, along, outside, ratio)
     return (
         rank * math.log(alpha)
         + (samples - rank) * math.log(beta)
@@ -94,9 +93,14 @@ def _precisions(
     """Alpha and beta that a ratio of theirs leads to; at a maximum of the evidence they have it."""
     effective = (squares / (squares + ratio)).sum().item()
     without = samples - len(squares) + (ratio / (squares + ratio)).sum().item()
-    weights = (squares * along / (squares + ratio).square()).sum().item()
-    errors = (along * (ratio / (squares + ratio)).square()).sum().item() + outside
+    weights, errors = _sums(squares, along, outside, ratio)
     return effective / weights, without / errors
+
+
+def _sums(squares: Tensor, along: Tensor, outside: float, ratio: float) -> tuple[float, float]:
+    """The squares of the best weights, and of the errors that they leave."""
+    weights = (squares * along / (squares + ratio).square()).sum().item()
+    return weights, (along * (ratio / (squares + ratio)).square()).sum().item() + outside
 
 
 def h_score(x: Tensor, labels: Tensor, classes: int) -> float:

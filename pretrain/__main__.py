@@ -160,7 +160,7 @@ def write(
     args = about.args
     weights = checkpoint.weights_sha256(outcome.tensors)
     detail = "central crop, last epoch"
-    kept = correct.save(out, outcome.right)
+    kept = correct.save(out, outcome.right, outcome.counted)
     finished = record.Record(
         stage="pretrain",
         task=about.task,

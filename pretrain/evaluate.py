@@ -26,8 +26,11 @@ def top_k_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     return (best == labels[:, None]).any(dim=1)
 
 
-def right_answers(top: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Which samples are right, top-1 and top-5: bool [S, 2], those that count in their order.
+def right_answers(top: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which samples are right, top-1 and top-5, of those that count.
+
+    Returns:
+        bool [S, 2], and the places [S] of these samples.
 
     Args:
         top: int [N, 5] of class indices, the best first; -1 for samples that could not be read.
@@ -41,7 +44,7 @@ def right_answers(top: np.ndarray, answers: np.ndarray) -> np.ndarray:
     if not counted.any():
         raise RunError(f"none of the {len(top)} images can be read and has a label")
     right = (top[counted, :, None] == answers[counted, None, :]).any(axis=2)
-    return np.stack([right[:, 0], right.any(axis=1)], axis=1)
+    return np.stack([right[:, 0], right.any(axis=1)], axis=1), np.flatnonzero(counted)
 
 
 @torch.no_grad()
@@ -79,11 +82,10 @@ def verdicts(
     return torch.cat(found).cpu().numpy()
 
 
-def in_order(shares: Sequence[np.ndarray]) -> np.ndarray:
-    """The verdicts of all processes, each of every so many-th sample: bool [S, 2] of those that
-    count, in their order.
-    """
+def in_order(shares: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The verdicts of all processes, each of every so many-th sample, as of `right_answers`."""
     whole = np.empty((sum(map(len, shares)), 2), np.int8)
     for rank, share in enumerate(shares):
         whole[rank :: len(shares)] = share
-    return whole[whole[:, 0] >= 0].astype(bool)
+    counted = np.flatnonzero(whole[:, 0] >= 0)
+    return whole[counted].astype(bool), counted

@@ -17,9 +17,11 @@ from mmengine.config import Config
 
 from pretrain import distributed
 from pretrain.errors import InputError
+from results import record
 
 PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}  # what each is imported as
 PROJECT = "trickbench"
+STEP = "train/step"
 
 
 class PlainConfig(Config):
@@ -46,18 +48,28 @@ def check(trackers: Sequence[str]) -> None:
             raise InputError(f"--track {name}: it is not installed: pip install {PACKAGES[name]}")
 
 
-def backends(trackers: Sequence[str], out: Path) -> list[dict[str, Any]]:
+def backends(trackers: Sequence[str], out: Path, step: str) -> list[dict[str, Any]]:
     """mmengine's configs of trackers, for a Runner's visualizer or for `Tracker`.
 
     Args:
+        step: the scalar that counts, along which curves are drawn.
         out: the run's folder, whose last four parts are the run's name; MLflow's own store is
             `mlflow.db` above them.
     """
     name = "/".join(out.parts[-4:])
+    mark = out / "identity"  # the same run goes on; one of other settings is another
+    identity = mark.read_text()[:12] if mark.is_file() else "unknown"
     known: dict[str, dict[str, Any]] = {
         "wandb": dict(
             type="WandbVisBackend",
-            init_kwargs=dict(project=PROJECT, name=name, id=name.replace("/", "_"), resume="allow"),
+            init_kwargs=dict(
+                project=PROJECT,
+                name=name,
+                id=f"{record.file_name(name.replace('/', '_'))}-{identity}",
+                resume="allow",
+                allow_val_change=True,
+            ),
+            define_metric_cfg=[dict(name="*", step_metric=step)],
         ),
         "mlflow": dict(
             type="MLflowVisBackend",
@@ -81,7 +93,7 @@ class Tracker:
         from mmengine.visualization import vis_backend  # imports OpenCV
 
         whole = PlainConfig({**config, "work_dir": str(out)})
-        for found in backends(trackers, out):
+        for found in backends(trackers, out, STEP):
             kind = getattr(vis_backend, found.pop("type"))
             backend = kind(save_dir=str(out / "tracking"), **found)
             backend.add_config(whole)
@@ -89,7 +101,7 @@ class Tracker:
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:
         for backend in self.backends:
-            backend.add_scalars(dict(scalars), step)
+            backend.add_scalars({**scalars, STEP: step}, step)
 
     def close(self) -> None:
         for backend in self.backends:

@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +41,14 @@ class Outcome:
     Attributes:
         top1, top5: in percent.
         right: the same by sample, bool [S, 2] in the order of the split.
+        counted: the places [S] of these samples in the split.
     """
 
     tensors: dict[str, Tensor]
     top1: float
     top5: float
     right: np.ndarray
+    counted: np.ndarray
     cost: Cost
 
 
@@ -65,15 +68,14 @@ def fit(job: Job) -> Outcome:
         if distributed.rank() == 0:
             # what a killed run has logged since its last state is logged once more
             writer = SummaryWriter(str(job.out / "tensorboard"), purge_step=trainer.step + 1)
-        tracker = Tracker(job.track, job.out, as_dict(job.recipe))
-        while trainer.step < trainer.total or trainer.evaluation_is_due:
-            if trainer.evaluation_is_due:
-                evaluate(trainer, request)
-                report(trainer, writer, tracker)
-                trainer.save()
-            else:
-                train_epoch(trainer, view, request)
-        tracker.close()
+        with closing(Tracker(job.track, job.out, as_dict(job.recipe))) as tracker:
+            while trainer.step < trainer.total or trainer.evaluation_is_due:
+                if trainer.evaluation_is_due:
+                    evaluate(trainer, request)
+                    report(trainer, writer, tracker)
+                    trainer.save()
+                else:
+                    train_epoch(trainer, view, request)
         if writer is not None:
             writer.close()
     seen = trainer.total * job.recipe.batch_size
@@ -83,6 +85,7 @@ def fit(job: Job) -> Outcome:
         top1=last["top1"],
         top5=last["top5"],
         right=trainer.right.cpu().numpy(),
+        counted=trainer.counted.cpu().numpy(),
         cost=distributed.cost(
             job.device, trainer.wall(), seen / trainer.seconds, precision(job.recipe, job.device)
         ),
@@ -173,10 +176,10 @@ def evaluate(trainer: Trainer, request: Request) -> None:
     )
     if any(distributed.from_all(bool(request))):
         stop(trainer, request)
-    right = in_order(distributed.from_all(mine))
+    right, counted = in_order(distributed.from_all(mine))
     if not len(right):
         raise RunError(f"none of the {len(job.test)} images of {job.test.split} can be read")
-    trainer.right = torch.from_numpy(right)
+    trainer.right, trainer.counted = torch.from_numpy(right), torch.from_numpy(counted)
     top1, top5 = (100 * right.sum(axis=0) / len(right)).tolist()
     trainer.history.append(
         {

@@ -140,7 +140,7 @@ def precision(recipe: Recipe, device: torch.device) -> str:
 
 # What a Trainer's state holds as it stands in it.
 STATE = (
-    *("step", "skipped", "history", "right", "unreadable"),
+    *("step", "skipped", "history", "right", "counted", "unreadable"),
     *("losses_of", "epoch_seconds", "seconds"),
 )
 
@@ -163,6 +163,7 @@ class Trainer:
         self.skipped = 0  # steps that the loss scaler left out
         self.history: list[dict[str, float]] = []  # one entry for each epoch that was evaluated
         self.right = torch.zeros(0, 2, dtype=torch.bool)  # by sample, of the last evaluation
+        self.counted = torch.zeros(0, dtype=torch.int64)  # which samples these are
         self.unreadable: dict[str, str] = {}  # files, and the reasons
         self.resident = resident.load(job.train, job.device) if job.resident else None
         self.losses = torch.zeros((), dtype=torch.float64, device=job.device)  # of this epoch

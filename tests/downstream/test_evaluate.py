@@ -239,7 +239,9 @@ def shrink(monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, Any]]) 
 def test_right_answers_by_hand():
     top = np.array([[2, 1, 0, 4, 5], [3, 2, 1, 0, 4], [1, 2, 3, 4, 5], [-1] * 5, [5, 0, 1, 2, 3]])
     answers = np.array([[2, 5, -1], [9, 0, 7], [-1, -1, -1], [2, -1, -1], [4, -1, -1]])
-    assert right_answers(top, answers).tolist() == [[True, True], [False, True], [False, False]]
+    right, counted = right_answers(top, answers)
+    assert right.tolist() == [[True, True], [False, True], [False, False]]
+    assert counted.tolist() == [0, 1, 4]
     with pytest.raises(RunError, match="none of the 2 images"):
         right_answers(top[2:4], answers[2:4])
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from downstream import confusion
 from downstream.__main__ import main
+from pretrain import checkpoint
 from results import figures, store
 from results.figures.drawing import Material, NothingMeasuredError
-from results.figures.label_maps import segmented
+from results.figures.label_maps import exchange_of, segmented
 
 pytestmark = pytest.mark.usefixtures("tiny_protocol", "clean_environment")
 
@@ -40,3 +42,43 @@ def test_label_maps_give_the_runs_confusion_again(data_root: Path, tmp_path: Pat
     (tmp_path / "demo" / "backbones").rename(tmp_path / "elsewhere")
     with pytest.raises(NothingMeasuredError, match=r"backbone\.safetensors"):
         segmented(path, run, data_root)
+
+
+def test_a_backbone_of_the_users_own_is_read_where_it_lies(data_root: Path, tmp_path: Path) -> None:
+    mine, runs = tmp_path / "mine" / "backbone.safetensors", tmp_path / "runs"
+    words = ["--protocol", "demo", "--runs", str(runs)]
+    assert main(["import", "random:resnet10d_narrow", "--out", str(mine.parent), *words]) == 0
+    words += ["--workers", "0", "--data", str(data_root)]
+    for backbone in (f"file:{mine}", "random:resnet10d_narrow"):
+        assert main(["segment", "--backbone", backbone, *words]) == 0
+    records, _ = store.by_file(runs, "demo")
+    by_source = {
+        run.backbone.source.partition(":")[0]: (path, run) for path, run in records.items()
+    }
+    path, run = by_source["file"]
+    assert not (runs / "demo" / "backbones" / run.recipe).exists()
+    assert exchange_of(path, run) == mine
+    drawn = figures.draw("segmentations", Material("demo", records, data_root))
+    assert "Left out" not in drawn.caption
+
+    # weights that have been replaced since: their backbone alone is left out
+    other = by_source["random"]
+    tensors, about = checkpoint.load_exchange(mine)
+    changed = {name: it + 1 if it.is_floating_point() else it for name, it in tensors.items()}
+    checkpoint.save_exchange(mine, changed, about)
+    drawn = figures.draw("segmentations", Material("demo", records, data_root))
+    assert f"Left out: {run.recipe} ({mine}: weights " in drawn.caption
+
+    # and states that do not fit, or are damaged: then there is nothing to draw
+    files = checkpoint.states(other[0].parent)
+    for damaged, told in (
+        (False, "its state does not fit"),
+        (True, "every saved state is damaged"),
+    ):
+        for file in files:
+            file.write_bytes(b"")
+        if not damaged:
+            torch.save({"state_dict": {"elsewhere": torch.zeros(1)}}, files[0])
+        drawn = figures.draw("segmentations", Material("demo", records, data_root))
+        assert drawn.svg == ""
+        assert told in drawn.reason

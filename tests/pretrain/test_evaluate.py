@@ -79,7 +79,9 @@ def test_samples_without_a_label_do_not_count() -> None:
 
     assert (found[lost] == -1).all()
     assert (found[kept] == whole).all()
-    assert in_order([found]).tolist() == whole.astype(bool).tolist()
+    right, counted = in_order([found])
+    assert right.tolist() == whole.astype(bool).tolist()
+    assert counted.tolist() == kept.tolist()
     assert len(model.modes) == 2
 
 
@@ -89,7 +91,9 @@ def test_the_verdicts_of_several_processes_come_in_the_order_of_the_split(world:
     whole = rng.integers(-1, 2, (11, 1)).astype(np.int8).repeat(2, axis=1)
     shares = [whole[list(range(rank, 11, world))] for rank in range(world)]
 
-    assert in_order(shares).tolist() == [[bool(v)] * 2 for v, _ in whole if v >= 0]
+    right, counted = in_order(shares)
+    assert right.tolist() == [[bool(v)] * 2 for v, _ in whole if v >= 0]
+    assert counted.tolist() == [i for i, (v, _) in enumerate(whole) if v >= 0]
 
 
 def test_nothing_to_count() -> None:
@@ -97,5 +101,5 @@ def test_nothing_to_count() -> None:
     nothing = [(torch.zeros(2, 3, 4, 4), torch.tensor([-1, -1]), [("a", "b")])]
     found = verdicts(model, nothing, torch.device("cpu"), (0.0,) * 3, (1.0,) * 3)
 
-    assert in_order([found]).shape == (0, 2)
+    assert in_order([found])[0].shape == (0, 2)
     assert model.modes == []

@@ -15,7 +15,7 @@ from pretrain import models, recipe  # `models` registers the narrow networks
 from pretrain.errors import InputError
 
 NAMES = recipe.names("pretrain")
-PROTOCOLS = ("demo", "mini", "paper")
+PROTOCOLS = ("demo", "mini", "mini-cpu", "paper")
 
 
 _read = recipe.read
@@ -159,7 +159,7 @@ def test_a_misspelt_name_is_refused_with_the_nearest(arguments: tuple, message: 
 
 
 def test_a_name_like_no_other_gets_the_whole_list() -> None:
-    with pytest.raises(InputError, match="there are: demo, mini, paper"):
+    with pytest.raises(InputError, match="there are: demo, mini, mini-cpu, paper"):
         recipe.read_protocol("zzz")
 
 

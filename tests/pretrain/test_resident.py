@@ -87,7 +87,7 @@ def test_a_batch_is_the_loaders(
 def test_a_run_learns_as_with_the_loader(
     make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The losses of each step differ by what rounding makes of them, and by more if crops do."""
+    """The first steps' losses differ by what rounding makes of them, and by more if crops do."""
     settings = replace(tiny_recipe, epochs=2)
 
     def losses(out: str, **changes: bool) -> list[float]:
@@ -101,13 +101,14 @@ def test_a_run_learns_as_with_the_loader(
         ]
 
     loaded, kept = losses("loaded"), losses("kept", resident=True)
-    assert kept == pytest.approx(loaded, abs=2e-3)
+    assert kept[:2] == pytest.approx(loaded[:2], abs=2e-3)
 
     original = resident.resized_crops
     monkeypatch.setattr(
         resident, "resized_crops", lambda images, boxes, *rest: original(images, boxes + 1, *rest)
     )
-    assert losses("shifted", resident=True) != pytest.approx(loaded, abs=2e-3)
+    shifted = losses("shifted", resident=True)
+    assert shifted[:2] != pytest.approx(loaded[:2], abs=2e-3)
 
 
 def test_workers_change_nothing(make_job: MakeJob, tiny_recipe: Recipe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,17 @@ from mmengine.visualization import vis_backend
 from pretrain import recipe, tracking, train
 from pretrain.errors import InputError
 
+KINDS = (vis_backend.WandbVisBackend, vis_backend.MLflowVisBackend)
+
+
+def _accepts(kind: type, arguments: dict[str, Any]) -> bool:
+    """Whether mmengine's own would be made of these."""
+    try:
+        inspect.signature(kind).bind(**arguments)
+    except TypeError:
+        return False
+    return True
+
 
 class Recorder:
     """In place of one of mmengine's backends."""
@@ -22,7 +34,7 @@ class Recorder:
     made: list[Recorder]
 
     def __init__(self, **arguments: Any) -> None:
-        self.arguments = arguments
+        assert any(_accepts(kind, arguments) for kind in KINDS)
         self.config: Config | None = None
         self.scalars: list[tuple[dict[str, float], int]] = []
         self.closed = False
@@ -62,6 +74,7 @@ def test_a_trainings_curves(
         for (scalars, _), entry in zip(backend.scalars, history, strict=True):
             assert scalars["eval/top1"] == entry["top1"]
             assert scalars["train/loss"] == entry["loss"]
+            assert scalars["train/step"] == entry["step"]
 
 
 def test_none_is_asked_for(
@@ -74,15 +87,18 @@ def test_none_is_asked_for(
 def test_a_run_goes_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     out = tmp_path / "runs/mini/detect/best/seed0"
-    wandb, mlflow = tracking.backends(("wandb", "mlflow"), out)
+    out.mkdir(parents=True)
+    (out / "identity").write_text("0123456789abcdef\n")
+    wandb, mlflow = tracking.backends(("wandb", "mlflow"), out, "iter")
     assert wandb["init_kwargs"]["name"] == mlflow["run_name"] == "mini/detect/best/seed0"
-    assert wandb["init_kwargs"]["id"] == "mini_detect_best_seed0"
+    assert wandb["init_kwargs"]["id"] == "mini_detect_best_seed0-0123456789ab"
+    assert wandb["define_metric_cfg"] == [{"name": "*", "step_metric": "iter"}]
     assert mlflow["tracking_uri"] == f"sqlite:///{tmp_path / 'runs/mlflow.db'}"
     for found in (wandb, mlflow):
         assert hasattr(vis_backend, found["type"])
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracker:5000")
-    assert tracking.backends(("mlflow",), out)[0]["tracking_uri"] == "http://tracker:5000"
+    assert tracking.backends(("mlflow",), out, "iter")[0]["tracking_uri"] == "http://tracker:5000"
 
 
 def test_a_tracker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
