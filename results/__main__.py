@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0  # the reader, head for one, has seen enough
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}")
+        # PIL's errors of a damaged picture have neither
+        return _fail(f"{error.filename}: {error.strerror}" if error.strerror else str(error))
     finally:
         if collecting:
             gc.enable()
@@ -86,23 +87,32 @@ def comparison(args: argparse.Namespace) -> int:
     """Print a sentence on two backbones, or a table of any backbones by any tasks, the best first.
 
     Raises:
-        RecordError: nothing matches, or two runs are not of the same test.
+        RecordError: nothing matches, two runs are not of the same test, an option is for the other
+            form, or so few resamples tell nothing about two backbones.
     """
     # SciPy takes a fifth of a second to import, and the papers' tables do without it.
     from results import paired, sentences
+    from results.statistics import RESAMPLES
 
+    of_tables = {"--backbones": args.backbones, "--sort": args.sort, "--format": args.format}
+    if args.pair and (unused := [name for name, value in of_tables.items() if value]):
+        raise RecordError(
+            f"{', '.join(unused)}: for a table, not for the sentences on {' and '.join(args.pair)}"
+        )
+    resamples = args.resamples or RESAMPLES
     index, folders, skipped = _folders(args)
     backbones = [it if "*" in it else file_name(it) for it in args.pair or args.backbones]
     declaration = compare.declare(index, backbones, args.tasks, args.metric)
     table = build(declaration, index, {}, skipped)
     if args.pair:
-        lines = sentences.of_two(table, folders, args.resamples)
+        lines = sentences.of_two(table, folders, resamples)
         return _show("\n".join([*lines, *(f"skipped: {it}" for it in skipped), ""]), args.out)
     keys = [column.key for column in declaration.columns]
     if args.sort is not None and args.sort not in keys:
         raise RecordError(f"--sort {args.sort!r}: the columns are {', '.join(keys)}")
     table = ranked(table, 0 if args.sort is None else keys.index(args.sort))
-    return _show(FORMATS[args.format](paired.mark(table, folders, args.resamples)), args.out)
+    text = FORMATS[args.format or "markdown"](paired.mark(table, folders, resamples))
+    return _show(text, args.out)
 
 
 def correlations(args: argparse.Namespace) -> int:
@@ -227,12 +237,11 @@ def _add_compare(commands: argparse._SubParsersAction, parent: argparse.Argument
     command.add_argument(
         "--resamples",
         type=_positive,
-        default=10_000,
         metavar="N",
-        help="of the test images, for intervals and p-values (default: %(default)s)",
+        help="of the test images, for intervals and p-values (default: as in docs/statistics.md)",
     )
     _add_format(command)
-    command.set_defaults(do=comparison)
+    command.set_defaults(do=comparison, format=None)  # whether it was given
 
 
 def _add_transfer(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -> None:

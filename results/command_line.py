@@ -19,13 +19,20 @@ DETECTORS = ("c4", "fpn")
 
 
 def command_of(run: Record) -> str | None:
-    """As it would be typed; None where settings of the user's own cannot be told from names.
+    """As it would be typed; None where it cannot be told: settings or a folder of the user's own.
 
-    Folders, workers and the number of devices are left out: they do not decide the result.
+    Folders and workers are left out: they do not decide the result. The number of devices does (a
+    device's batch norm sees its own part of a batch, and draws are by rank), so that several are
+    started as there. Of a teacher the record has the hash of its weights alone: the command takes
+    the protocol's own teacher, whichever the run distilled from.
     """
-    common = ["--protocol", run.protocol, "--seed", str(run.seed)]
     words = _pretrain(run) if run.stage == "pretrain" else _downstream(run)
-    return None if words is None else shlex.join(["trickbench", *words, *common])
+    if words is None:
+        return None
+    several = ["--nproc-per-node", str(run.cost.devices), "--no-python"]
+    launch = ["torchrun", "--standalone", *several] if run.cost.devices > 1 else []
+    common = ["--protocol", run.protocol, "--seed", str(run.seed)]
+    return shlex.join([*launch, "trickbench", *words, *common])
 
 
 def _pretrain(run: Record) -> list[str] | None:
@@ -57,10 +64,7 @@ def _downstream(run: Record) -> list[str] | None:
         if rest == f"-{detector}" or rest.startswith(f"-{detector}-"):
             rest = rest.removeprefix(f"-{detector}")
             named += ["--detector", detector]
-    if run.stage == "evaluate" and rest.startswith("-images-"):
-        dataset: list[str] | None = ["--images", rest.removeprefix("-images-")]
-    else:
-        dataset = _dataset(run, rest)
+    dataset = _dataset(run, rest)  # of --images, the name tells the last folder of a path
     return None if dataset is None else [*words, *named, *dataset, *_geometries(run)]
 
 

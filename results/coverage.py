@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from results.papers import TRANSFERRED
 from results.record import Record
 
-# Bag of Tricks' tables 8 and 9: each of these through each of the tasks.
-BACKBONES = ("b-standard", "d-efficient", "cosine", "smooth", "distill", "mixup", "best")
 TASKS = {
     "pretrain": "make pretrain VARIANT={backbone} PROTOCOL={protocol}",
     "detect": "make detect VARIANT={backbone} PROTOCOL={protocol}",
@@ -43,7 +42,7 @@ def coverage(records: Iterable[Record], protocol: str) -> list[list[Measured]]:
             )
             for task, command in TASKS.items()
         ]
-        for backbone in BACKBONES
+        for backbone in TRANSFERRED
     ]
 
 

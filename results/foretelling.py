@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from results.compare import column_of
 from results.declarations import Column, Declaration, Row, Where
 from results.formats import not_comparable
-from results.grid import Grid
+from results.grid import Grid, span
 from results.index import Index
 from results.record import RecordError
 from results.statistics import CONFIDENCE, EXACT, FEWEST, RESAMPLES
 from results.tables import Table, build
 from results.transfer import SOURCE, Points, cells_of, head_of, lines
+from results.transfer import points as points_of
 
 # What foretells: the stage and metric of each; the dear ones come last.
 SCORES = (
@@ -73,16 +74,11 @@ def points(table: Table) -> dict[str, Points]:
     for j, column in enumerate(table.columns):
         if column.where.task and column.where.task.startswith(f"{MEASURED}-"):
             target = j
-            found[f"{column.where.task}: {SOURCE.heading}"] = _pairs(table, 0, j)
+            found[f"{column.where.task}: {SOURCE.heading}"] = points_of(table, j)
         elif j:
             name = f"{table.columns[target].where.task}: {column.heading}"
-            found[name] = _pairs(table, j, target)
+            found[name] = points_of(table, target, score=j)
     return found
-
-
-def _pairs(table: Table, score: int, target: int) -> Points:
-    both = [(cells[score].value, cells[target].value) for cells in table.cells]
-    return [(x, y) for x, y in both if x is not None and y is not None]
 
 
 def grid(index: Index, skipped: Sequence[str] = (), count: int = RESAMPLES) -> Grid:
@@ -100,7 +96,7 @@ def grid(index: Index, skipped: Sequence[str] = (), count: int = RESAMPLES) -> G
         bold=frozenset(),
         notes=(
             f"backbones: {', '.join(row.heading for row in table.rows)}; each figure is a mean "
-            f"over seeds ({min(seeds)} to {max(seeds)})",
+            f"over seeds ({span(seeds)})",
             f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over the backbones, {count} "
             f"resamples, of at least {FEWEST}; p: permutations (all of them up to {EXACT} "
             f"backbones), two-sided, by Holm over the lines",

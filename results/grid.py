@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 DASH = "-"
@@ -22,6 +22,12 @@ class Grid:
     lines: list[list[str]]
     bold: frozenset[tuple[int, int]]  # line, cell
     notes: tuple[str, ...]
+
+
+def span(counts: Collection[int]) -> str:
+    """ "3", or "1 to 3" where they differ."""
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def markdown(shown: Grid) -> str:

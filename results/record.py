@@ -358,12 +358,6 @@ def newest(attempts: Mapping[Path, Record]) -> dict[Path, Record]:
     return {path: attempts[path] for path in sorted(latest.values())}
 
 
-def read_all(runs: Path, protocol: str) -> tuple[list[Record], list[str]]:
-    """Every finished run of a protocol, its newest attempt, and complaints as `read_attempts`'."""
-    attempts, complaints = read_attempts(runs, protocol)
-    return list(newest(attempts).values()), complaints
-
-
 def versions() -> dict[str, str]:
     """Versions of Python and of every package that can move a result."""
     found = {"python": platform.python_version()}

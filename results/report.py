@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import re
-import runpy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ from results.tables import Table, build
 
 PAGE = Path(__file__).with_name("page")
 LIBRARY = Path(itables.__file__).with_name("html")
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 _EXPORTED = re.compile(r"export\s*\{[^}]*?([\w$]+) as default[^}]*\};?")
 
@@ -220,10 +218,10 @@ def _own_places(table: Table, head: Sequence[str]) -> list[int | None]:
 
 
 def shown_order(text: str) -> str:
-    """What a column of numbers is sorted by: "33.90 ± 0.12 (n=3)" by 33.90, and a dash by none."""
+    """What a column is sorted by: "33.90 ± 0.12 (n=3)" by 33.90, "< 1" by 1, a dash by none."""
     if text == DASH:
         return ""
-    number = _NUMBER.match(text)
+    number = _NUMBER.match(text.removeprefix("< "))
     return number[0] if number else text
 
 
@@ -242,10 +240,12 @@ def _data_sets(records: Iterable[Record]) -> list[record.Dataset]:
 
 
 def _note(protocol: str) -> str:
-    """A protocol's own words on what it is; empty for one that has no file here."""
-    path = CONFIGS / "protocol" / f"{protocol}.py"
-    # the file is plain Python; mmengine would take a second
-    return runpy.run_path(str(path))["note"] if path.is_file() else ""
+    """A protocol's own words on what it is; empty for one that has none, or no file here."""
+    # mmengine takes a second to import, and only this needs it
+    from pretrain import recipe
+
+    known = protocol in recipe.names("protocol")
+    return recipe.read_protocol(protocol).get("note", "") if known else ""
 
 
 def _environment() -> Environment:

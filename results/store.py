@@ -65,14 +65,6 @@ def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record
     return found, complaints
 
 
-def for_tables(
-    runs: Path, protocol: str, take: Sequence[Path] = ()
-) -> tuple[list[Record], list[str]]:
-    """The records that tables are made of, as `by_file`, without their files."""
-    records, skipped = by_file(runs, protocol, take)
-    return list(records.values()), skipped
-
-
 def by_file(
     runs: Path, protocol: str, take: Sequence[Path] = ()
 ) -> tuple[dict[Path, Record], list[str]]:

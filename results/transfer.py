@@ -5,13 +5,13 @@ The claim of Bag of Tricks' tables 8 and 9, computed on ours and on the publishe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from results.compare import column_of
 from results.declarations import Column, Declaration, Row, Where
 from results.formats import not_comparable
-from results.grid import DASH, Grid
+from results.grid import DASH, Grid, span
 from results.index import Index
 from results.published import Published
 from results.record import Record, RecordError
@@ -39,7 +39,7 @@ PUBLISHED = {
     "segment pix_acc": ("bag-of-tricks/9", "pix_acc"),
 }
 
-Points = Sequence[tuple[float, float]]
+Points = Mapping[str, tuple[float, float]]  # source top-1, or a score, and the metric, by backbone
 
 
 @dataclass(frozen=True)
@@ -85,27 +85,35 @@ def _columns(runs: Iterable[Record]) -> Iterable[Column]:
                 yield column_of(task, name, units[task, name])
 
 
-def points(table: Table, column: int) -> Points:
-    """Source top-1 and a column's metric of each backbone that has both."""
-    pairs = [(cells[0].value, cells[column].value) for cells in table.cells]
-    return [(x, y) for x, y in pairs if x is not None and y is not None]
+def points(table: Table, column: int, score: int = 0) -> Points:
+    """A column's metric of each backbone that has it, after source top-1 or another column's."""
+    found = {}
+    for row, cells in zip(table.rows, table.cells, strict=True):
+        x, y = cells[score].value, cells[column].value
+        if x is not None and y is not None:
+            found[row.heading] = x, y
+    return found
 
 
 def published_points(published: Published, name: str) -> Points:
     """Likewise of the paper's table; empty if it has none of this metric."""
     if name not in PUBLISHED:
-        return []
+        return {}
     table, column = PUBLISHED[name]
     figures = published[table]
-    pairs = [(figures.figure(row, "top1"), figures.figure(row, column)) for row in figures.rows]
-    return [(x, y) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float)]
+    found = {}
+    for row in figures.rows:
+        x, y = figures.figure(row, "top1"), figures.figure(row, column)
+        if isinstance(x, int | float) and isinstance(y, int | float):
+            found[row] = x, y
+    return found
 
 
 def lines(named: dict[str, Points], count: int = RESAMPLES) -> dict[str, Line]:
     """Both coefficients of every metric, the p-values of each corrected over all metrics."""
     found: dict[str, dict[str, Correlation | None]] = {}
     for name, pairs in named.items():
-        x, y = [it[0] for it in pairs], [it[1] for it in pairs]
+        x, y = [it[0] for it in pairs.values()], [it[1] for it in pairs.values()]
         found[name] = {
             kind: correlation(x, y, coefficient, count)
             for kind, coefficient in COEFFICIENTS.items()
@@ -145,7 +153,7 @@ def grid(
 def head_of(side: str) -> list[str]:
     words = [f"backbones ({side})"]
     for kind in COEFFICIENTS:
-        words += [f"{kind} ({side})", f"p ({side})"]
+        words += [f"{kind} ({side})", f"{kind} p (Holm, {side})"]
     return words
 
 
@@ -158,16 +166,16 @@ def cells_of(line: Line) -> list[str]:
         text = f"{found.value:.2f}"
         if (it := found.interval) is not None:
             text += f" [{it.low:.2f}, {it.high:.2f}]"
-        cells += [text, f"{line.corrected[kind]:.4f}"]
+        p = line.corrected[kind]
+        cells += [text, "< 0.0001" if p < 0.0001 else f"{p:.4f}"]
     return cells
 
 
 def _notes(table: Table, count: int) -> list[str]:
     labels = [row.heading for row in table.rows]
     seeds = [len(cell.runs) for line in table.cells for cell in line if cell.runs]
-    number = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
     return [
-        f"backbones: {', '.join(labels)}; each figure is a mean over seeds ({number})",
+        f"backbones: {', '.join(labels)}; each figure is a mean over seeds ({span(seeds)})",
         "random weights and checkpoints from elsewhere stay out: they have no source top-1 of ours",
         f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over the backbones, {count} resamples, "
         f"of at least {FEWEST}; p: permutations (all of them up to {EXACT} backbones), two-sided, "

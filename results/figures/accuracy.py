@@ -21,35 +21,54 @@ from results.figures.drawing import (
     panels,
     plot,
 )
+from results.grid import span
 from results.record import Record
 
 FEWEST_SEEDS = 3  # that a Gaussian is fitted to
 _AT = re.compile(r"top1@(\d+)/([\d.]+)")
 
 
-def over_seeds(records: Iterable[Record], metric: str = "top1") -> dict[str, list[Record]]:
-    """Pretraining runs that differ in their seed alone, by task and recipe; three or more."""
+def over_seeds(
+    records: Iterable[Record], metric: str = "top1"
+) -> tuple[dict[str, list[Record]], list[str]]:
+    """Three or more pretraining runs that differ in their seed alone, by task and recipe.
+
+    Returns:
+        The runs, and why others are no such group.
+    """
     groups: dict[str, list[Record]] = {}
     for run in records:
         if run.stage == "pretrain" and metric in run.metrics:
             groups.setdefault(f"{run.task}/{run.recipe}", []).append(run)
-    return {
-        name: runs
-        for name, runs in sorted(groups.items())
-        if len(runs) >= FEWEST_SEEDS and disagreement(runs, metric) is None
-    }
+    found, refused = {}, []
+    for name, runs in sorted(groups.items()):
+        if len(runs) < FEWEST_SEEDS:
+            continue
+        if (reason := disagreement(runs, metric)) is None:
+            found[name] = runs
+        else:
+            refused.append(reason)
+    return found, refused
+
+
+def left_out(refused: Iterable[str]) -> str:
+    """A caption's words on runs that may not be averaged; none where there are none."""
+    return "".join(f" Left out: {reason}." for reason in dict.fromkeys(refused))
 
 
 def seeds(material: Material) -> Plot:
     """ResNet strikes back, figure 2."""
-    groups = over_seeds(material.records.values())
+    groups, refused = over_seeds(material.records.values())
     if not groups:
-        raise NothingMeasuredError(f"no recipe was pretrained with {FEWEST_SEEDS} seeds or more")
+        none = f"no recipe was pretrained with {FEWEST_SEEDS} seeds or more"
+        raise NothingMeasuredError("; ".join([none, *refused]))
     all_axes = panels(len(groups))
     words = []
     for axes, (name, runs) in zip(all_axes, groups.items(), strict=True):
         values = np.array([run.metrics["top1"].value for run in runs])
-        mean, deviation = norm.fit(values)
+        mean, deviation = norm.fit(
+            values
+        )  # of greatest likelihood: of the values, not their source
         axes.hist(values, bins="auto", density=True, color=COLOURS[0], alpha=0.6)
         axes.plot(
             values, np.zeros(len(values)), "|", color=COLOURS[1], markersize=14, clip_on=False
@@ -61,58 +80,60 @@ def seeds(material: Material) -> Plot:
         axes.set(title=label(f"{short}, n={len(values)}"), xlabel="top-1 (%)", ylabel="density")
         metric = runs[0].metrics["top1"]
         words.append(
-            f"{short}: mean {mean:.2f}, standard deviation {deviation:.2f}, n={len(values)} seeds, "
-            f"{metric.samples} samples of {runs[0].dataset.name}"
+            f"{short}: mean {mean:.2f}, sample standard deviation {np.std(values, ddof=1):.2f}, "
+            f"n={len(values)} seeds, {metric.samples} samples of {runs[0].dataset.name}"
         )
     return plot(
         all_axes[0],
         f"Accuracy over seeds, and a Gaussian fit (protocol {material.protocol})",
-        f"{'; '.join(words)}. The fit is of greatest likelihood. A stroke is a seed. Compare "
-        f"ResNet strikes back, figure 2.",
+        f"{'; '.join(words)}. The curve is the Gaussian fit, of greatest likelihood; a stroke is a "
+        f"seed. Compare ResNet strikes back, figure 2.{left_out(refused)}",
     )
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean top-1 over seeds at each resolution."""
+    """Mean top-1 over seeds, and how many seeds and samples of the test, at each resolution."""
 
     recipe: str
     dataset: str
     crop_ratio: float
     resolutions: tuple[int, ...]
     top1: tuple[float, ...]
-    seeds: int
-    samples: int
+    seeds: tuple[int, ...]
+    samples: tuple[int, ...]
 
 
-def by_resolution(records: Iterable[Record]) -> list[Curve]:
-    """Each backbone's accuracy at two or more resolutions; what may not be averaged is left out."""
+def by_resolution(records: Iterable[Record]) -> tuple[list[Curve], list[str]]:
+    """Each backbone's accuracy at two or more resolutions, and which runs may not be averaged."""
     groups: dict[tuple[str, str, float, str], dict[int, list[Record]]] = {}
     for run in records:
         for metric in run.metrics if run.stage == "evaluate" else ():
             if at := _AT.fullmatch(metric):
                 key = (run.dataset.name, run.recipe, float(at[2]), at[2])
                 groups.setdefault(key, {}).setdefault(int(at[1]), []).append(run)
-    curves = []
+    curves, refused = [], []
     for (dataset, recipe, ratio, printed), sides in sorted(groups.items(), key=lambda it: it[0]):
-        points = {}
+        points = []
         for side, runs in sorted(sides.items()):
             metric = f"top1@{side}/{printed}"
-            if disagreement(runs, metric) is None:
-                points[side] = float(np.mean([run.metrics[metric].value for run in runs]))
+            if (reason := disagreement(runs, metric)) is not None:
+                refused.append(reason)
+                continue
+            measured = [run.metrics[metric] for run in runs]
+            top1 = float(np.mean([it.value for it in measured]))
+            points.append((side, top1, len(runs), measured[0].samples))
         if len(points) > 1:
-            some = sides[min(points)]
-            samples = some[0].metrics[f"top1@{min(points)}/{printed}"].samples
-            sides_top1 = tuple(points), tuple(points.values())
-            curves.append(Curve(recipe, dataset, ratio, *sides_top1, len(some), samples))
-    return curves
+            curves.append(Curve(recipe, dataset, ratio, *zip(*points, strict=True)))
+    return curves, refused
 
 
 def resolutions(material: Material) -> Plot:
     """ResNet strikes back, figure 4."""
-    curves = by_resolution(material.records.values())
+    curves, refused = by_resolution(material.records.values())
     if not curves:
-        raise NothingMeasuredError('no evaluation at two resolutions (RESOLUTIONS="160 224")')
+        none = 'no evaluation at two resolutions (RESOLUTIONS="160 224")'
+        raise NothingMeasuredError("; ".join([none, *dict.fromkeys(refused)]))
     kinds = sorted({(it.dataset, it.crop_ratio) for it in curves})
     all_axes = panels(len(kinds))
     names = list(dict.fromkeys(it.recipe for it in curves))
@@ -124,7 +145,7 @@ def resolutions(material: Material) -> Plot:
                 curve.top1,
                 color=COLOURS[place % len(COLOURS)],
                 marker=MARKERS[place % len(MARKERS)],
-                label=label(f"{curve.recipe}, n={curve.seeds}"),
+                label=label(f"{curve.recipe}, n={span(curve.seeds)}"),
             )
         axes.set(
             title=f"{kind[0]}, crop ratio {kind[1]:g}",
@@ -133,10 +154,10 @@ def resolutions(material: Material) -> Plot:
             xticks=sorted({side for it in curves for side in it.resolutions}),
         )
     legend_beside(*all_axes)
-    words = sorted({f"{it.samples} samples of {it.dataset}" for it in curves})
+    words = sorted({f"{span(it.samples)} samples of {it.dataset}" for it in curves})
     return plot(
         all_axes[0],
         f"Accuracy against test resolution (protocol {material.protocol})",
         f"Top-1 of each backbone at several resolutions, the mean of n seeds, on "
-        f"{'; '.join(words)}. Compare ResNet strikes back, figure 4.",
+        f"{'; '.join(words)}. Compare ResNet strikes back, figure 4.{left_out(refused)}",
     )

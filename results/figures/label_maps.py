@@ -6,7 +6,8 @@ A run keeps no label maps, but its last state has the weights: they are loaded o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,16 @@ from PIL import Image
 
 from results import record
 from results.figures.drawing import Material, NothingMeasuredError, Plot, figure_of, plot
-from results.figures.side_by_side import PICTURES, PIXELS, evenly, grid, of_same_data
+from results.figures.side_by_side import (
+    PICTURES,
+    PIXELS,
+    evenly,
+    grid,
+    of_each,
+    of_same_data,
+    opened,
+    seeds_of,
+)
 from results.record import Record
 
 STATE = "state-*.pt"
@@ -46,19 +56,22 @@ def segmentations(material: Material) -> Plot:
     run = next(iter(found.values()))[1]
     if material.data is None:
         raise NothingMeasuredError(f"needs the pictures of {run.dataset.name}: --data DIR")
+    maps, left_out = of_each(found, partial(segmented, data_root=material.data))
     seen: dict[str, tuple[Path, Labels, dict[str, Labels]]] = {}
-    for name, (path, one) in found.items():
-        for file, truth, guess in segmented(path, one, material.data):
+    for name, rows in maps.items():
+        for file, truth, guess in rows:
             seen.setdefault(file.stem, (file, truth, {}))[2][name] = guess
     pictures = [Segmented(name, *it) for name, it in seen.items()]
-    return draw(pictures, _class_names(run, material.data), run, material.protocol)
+    runs = {name: found[name][1] for name in maps}
+    drawn = draw(pictures, _class_names(run, material.data), runs, material.protocol)
+    return replace(drawn, caption=drawn.caption + left_out)
 
 
 def segmented(path: Path, run: Record, data_root: Path) -> list[tuple[Path, Labels, Labels]]:
     """A few test pictures, evenly over the set: their files, truth and what a run's model says.
 
     Raises:
-        NothingMeasuredError: the data or the weights are not here.
+        NothingMeasuredError: the data or the weights are not here, damaged, or not the record's.
     """
     # torch and mmseg take seconds to import, and only this needs them
     import torch
@@ -71,12 +84,11 @@ def segmented(path: Path, run: Record, data_root: Path) -> list[tuple[Path, Labe
 
     openmmlab.prepare("mmseg")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    exchange = exchange_of(path, run)
-    task = engine.Task(
-        *("segment", run.task, run.recipe, run.backbone.source, exchange),
-        *(run.protocol, run.seed, path.parent),
-    )
     try:
+        task = engine.Task(
+            *("segment", run.task, run.recipe, run.backbone.source, exchange_of(path, run)),
+            *(run.protocol, run.seed, path.parent),
+        )
         cfg = segment.build_config(task, data.config(run.dataset.name), data_root)
         state = checkpoint.load_state(path.parent, device)
     except InputError as error:
@@ -84,12 +96,23 @@ def segmented(path: Path, run: Record, data_root: Path) -> list[tuple[Path, Labe
     if state is None:
         raise NothingMeasuredError(f"{path.parent} has no state")
     model = MODELS.build(cfg.model).to(device).eval()
-    model.load_state_dict(state["state_dict"])
+    try:
+        model.load_state_dict(state["state_dict"])
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise NothingMeasuredError(f"{path.parent}: its state does not fit ({reason})") from error
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     rows = []
     for place in evenly([str(i) for i in range(len(dataset))], PICTURES):
+        try:
+            inputs = pseudo_collate([dataset[int(place)]])
+        except Exception as error:  # mmseg has no one exception for a damaged file
+            file = dataset.get_data_info(int(place))["img_path"]
+            raise NothingMeasuredError(
+                f"{file} or its label map: not readable ({error})"
+            ) from error
         with torch.no_grad():
-            (sample,) = model.test_step(pseudo_collate([dataset[int(place)]]))
+            (sample,) = model.test_step(inputs)
         truth, guess = (
             part.data.squeeze(0).cpu().numpy() for part in (sample.gt_sem_seg, sample.pred_sem_seg)
         )
@@ -98,12 +121,25 @@ def segmented(path: Path, run: Record, data_root: Path) -> list[tuple[Path, Labe
 
 
 def exchange_of(path: Path, run: Record) -> Path:
-    """Where the exchange file lies that a run started from; it says how the model is built."""
-    runs = path.parents[4]
-    trained = run.backbone.source.startswith("recipe:")
-    task = "pretrain" if trained else "backbones"
-    folder = record.run_folder(runs, run.protocol, task, run.recipe, run.seed)
-    return folder / "backbone.safetensors"
+    """Where the exchange file lies that a run started from; it says how the model is built.
+
+    Raises:
+        InputError: it is not here, or its weights are not those that the record names.
+    """
+    from downstream import sources
+    from pretrain import checkpoint
+    from pretrain.errors import InputError
+
+    file = sources.exchange_file(run.backbone.source)  # used where it lies
+    if file is None:
+        task = "pretrain" if run.backbone.source.startswith("recipe:") else "backbones"
+        folder = record.run_folder(path.parents[4], run.protocol, task, run.recipe, run.seed)
+        file = folder / "backbone.safetensors"
+    tensors, _ = checkpoint.load_exchange(file)
+    if (actual := checkpoint.weights_sha256(tensors)) != run.backbone.sha256:
+        stated = run.backbone.sha256[:12]
+        raise InputError(f"{file}: weights {actual[:12]}, the record {path} has {stated}")
+    return file
 
 
 def _class_names(run: Record, data_root: Path) -> Sequence[str]:
@@ -124,14 +160,16 @@ def colours(classes: int) -> NDArray[np.uint8]:
     return np.concatenate([np.round(255 * palette), np.zeros((1, 3))]).astype(np.uint8)
 
 
-def draw(pictures: Sequence[Segmented], names: Sequence[str], run: Record, protocol: str) -> Plot:
+def draw(
+    pictures: Sequence[Segmented], names: Sequence[str], runs: Mapping[str, Record], protocol: str
+) -> Plot:
+    run = next(iter(runs.values()))
     backbones = list(pictures[0].guesses)
     palette = colours(len(names))
     axes = grid(len(pictures), ["picture", "what is there", *backbones])
     cells = iter(axes)
     for it in pictures:
-        with Image.open(it.file) as whole:
-            picture = whole.convert("RGB")
+        picture = opened(it.file)
         picture.thumbnail((PIXELS, PIXELS))
         next(cells).imshow(np.asarray(picture))
         for labels in (it.truth, *it.guesses.values()):
@@ -149,8 +187,8 @@ def draw(pictures: Sequence[Segmented], names: Sequence[str], run: Record, proto
         f"What the segmenters make of the same pictures (protocol {protocol})",
         f"{len(pictures)} of the {_samples(run)} test pictures of {run.dataset.name}, evenly "
         f"spaced: {', '.join(it.name for it in pictures)}. What is there, then each backbone's "
-        f"label map (task {run.task}, seed {run.seed}); black is not labelled. The legend has the "
-        f"classes of most pixels.",
+        f"label map (task {run.task}, {seeds_of(runs)}), of a saved state that no record's hash "
+        f"covers; black is not labelled. The legend has the classes of most pixels.",
     )
 
 

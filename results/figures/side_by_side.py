@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from results import store
 from results.figures.drawing import (
     COLOURS,
     INK,
@@ -25,7 +27,8 @@ from results.figures.drawing import (
     plot,
 )
 from results.papers import PAPER_RECIPES
-from results.record import Record
+from results.record import Record, RecordError
+from results.scores import DAMAGED
 
 if TYPE_CHECKING:
     from downstream.average_precision import Kept
@@ -34,6 +37,8 @@ PICTURES, BACKBONES = 3, 5
 SURE = 0.5  # the score from which a detection is drawn
 PIXELS = 256  # of a drawn picture's longer side
 DETECTIONS = "detections.npz"
+
+T = TypeVar("T")
 
 
 def of_same_data(
@@ -96,17 +101,13 @@ def detections(material: Material) -> Plot:
     Raises:
         NothingMeasuredError: no run kept its detections, or the pictures are not here.
     """
-    from downstream import average_precision
     from pretrain.errors import InputError
 
     found = of_same_data(material.records, "detect", DETECTIONS)
     run = next(iter(found.values()))[1]
     if material.data is None:
         raise NothingMeasuredError(f"needs the pictures of {run.dataset.name}: --data DIR")
-    kept = {
-        name: average_precision.load(path.with_name(DETECTIONS))
-        for name, (path, _) in found.items()
-    }
+    kept, left_out = of_each(found, kept_by)
     names = chosen(next(iter(kept.values())))
     try:
         files = {name: picture_file(run.dataset.name, material.data, name) for name in names}
@@ -114,13 +115,75 @@ def detections(material: Material) -> Plot:
         raise NothingMeasuredError(str(error)) from error
     if absent := [path for path in files.values() if not path.is_file()]:
         raise NothingMeasuredError(f"no picture {absent[0].name} of {run.dataset.name}: --data DIR")
-    return draw({name: shrunk(path) for name, path in files.items()}, kept, run, material.protocol)
+    runs = {name: found[name][1] for name in kept}
+    pictures = {name: shrunk(path) for name, path in files.items()}
+    drawn = draw(pictures, kept, runs, material.protocol)
+    return replace(drawn, caption=drawn.caption + left_out)
+
+
+def kept_by(path: Path, run: Record) -> Kept:
+    """What a run has found in each picture.
+
+    Raises:
+        NothingMeasuredError: the file is not the record's, or damaged.
+    """
+    from downstream import average_precision
+
+    try:
+        file = store.output(path.parent, run, DETECTIONS)
+    except RecordError as error:
+        raise NothingMeasuredError(str(error)) from error
+    if file is None:
+        raise NothingMeasuredError(f"{path} names no {DETECTIONS}")
+    try:
+        return average_precision.load(file)
+    except DAMAGED as error:
+        raise NothingMeasuredError(f"{file}: not readable ({error})") from error
+
+
+def of_each(
+    found: Mapping[str, tuple[Path, Record]], read: Callable[[Path, Record], T]
+) -> tuple[dict[str, T], str]:
+    """What is read of each backbone's run, and a caption's words on those that cannot be.
+
+    Raises:
+        NothingMeasuredError: none can.
+    """
+    there: dict[str, T] = {}
+    failed: dict[str, str] = {}
+    for name, (path, run) in found.items():
+        try:
+            there[name] = read(path, run)
+        except NothingMeasuredError as error:
+            failed[name] = str(error)
+    if not there:
+        raise NothingMeasuredError("; ".join(dict.fromkeys(failed.values())))
+    return there, "".join(f" Left out: {name} ({reason})." for name, reason in failed.items())
+
+
+def seeds_of(runs: Mapping[str, Record]) -> str:
+    """ "seed 0", or each backbone's where they differ."""
+    if len(seeds := {run.seed for run in runs.values()}) == 1:
+        return f"seed {seeds.pop()}"
+    return f"seeds: {', '.join(f'{name} {run.seed}' for name, run in runs.items())}"
+
+
+def opened(path: Path) -> Image.Image:
+    """A picture in RGB.
+
+    Raises:
+        NothingMeasuredError: it is not here, or damaged.
+    """
+    try:
+        with Image.open(path) as whole:
+            return whole.convert("RGB")
+    except OSError as error:
+        raise NothingMeasuredError(f"{path}: not a readable picture ({error})") from error
 
 
 def shrunk(path: Path) -> tuple[Image.Image, float]:
     """A picture of at most so many pixels, and by what its sides were multiplied."""
-    with Image.open(path) as whole:
-        image = whole.convert("RGB")
+    image = opened(path)
     factor = min(1.0, PIXELS / max(image.size))
     width, height = (max(1, round(side * factor)) for side in image.size)
     return image.resize((width, height)), factor
@@ -129,9 +192,10 @@ def shrunk(path: Path) -> tuple[Image.Image, float]:
 def draw(
     pictures: Mapping[str, tuple[Image.Image, float]],
     kept: Mapping[str, Kept],
-    run: Record,
+    runs: Mapping[str, Record],
     protocol: str,
 ) -> Plot:
+    run = next(iter(runs.values()))
     columns = 1 + len(kept)
     axes = grid(len(pictures), ["what is there", *kept])
     for row, (name, (image, factor)) in enumerate(pictures.items()):
@@ -156,8 +220,8 @@ def draw(
         f"What the detectors found in the same pictures (protocol {protocol})",
         f"{len(pictures)} of the {run.metrics['map'].samples if 'map' in run.metrics else 'many'} "
         f"test pictures of {run.dataset.name}, evenly spaced: {', '.join(pictures)}. Left what is "
-        f"there, then each backbone's detections (task {run.task}, seed {run.seed}) of a score of "
-        f"{SURE} or more.",
+        f"there, then each backbone's detections (task {run.task}, {seeds_of(runs)}) of a "
+        f"score of {SURE} or more.",
     )
 
 

@@ -54,13 +54,13 @@ def measure(checkpoint_file: Path, material: Material) -> Gaps:
     """The gaps of an exchange file on the test split of the data that it was trained on.
 
     Raises:
-        NothingMeasuredError: no data, or none that fit; or not an exchange file.
+        NothingMeasuredError: no data, or none that fit or can be read; or not an exchange file.
     """
     # torch takes seconds to import, and only this needs it
     import torch
 
     from pretrain import augment, checkpoint, data, loader, models
-    from pretrain.errors import InputError
+    from pretrain.errors import InputError, RunError
 
     if material.data is None:
         raise NothingMeasuredError(f"{checkpoint_file} needs the data that it is tested on: --data")
@@ -75,11 +75,16 @@ def measure(checkpoint_file: Path, material: Material) -> Gaps:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = []
     model.to(device).eval()
-    with torch.no_grad():
-        for pixels, labels, _ in loader.batches_of(loader.evaluation(view, 256, 0)):
-            readable = pixels[labels >= 0].to(device).float() / 255
-            logits = model(augment.normalise(readable, about.mean, about.std))
-            found.append(gaps(logits.cpu().numpy()))
+    try:
+        with torch.no_grad():
+            for pixels, labels, _ in loader.batches_of(loader.evaluation(view, 256, 0)):
+                readable = pixels[labels >= 0].to(device).float() / 255
+                logits = model(augment.normalise(readable, about.mean, about.std))
+                found.append(gaps(logits.cpu().numpy()))
+    except RunError as error:
+        raise NothingMeasuredError(str(error)) from error
+    if not sum(map(len, found)):
+        raise NothingMeasuredError(f"{images.root}: none of its {len(images)} images can be read")
     weights = checkpoint.weights_sha256(tensors)
     runs = (it for it in material.records.values() if it.stage == "pretrain")
     eps = next(

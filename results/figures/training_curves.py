@@ -27,17 +27,37 @@ from results.record import Record
 # The recipes of Bag of Tricks' figure 3: they differ in the decay of the learning rate alone.
 STEP, COSINE = "d-efficient", "cosine"
 
-History = list[dict[str, Any]]
+COLUMNS = ("epoch", "loss", "top1", "samples")  # of a history, what is drawn
+History = list[dict[str, float]]
 
 
 def histories(records: Mapping[Path, Record]) -> list[tuple[Record, History]]:
-    """Pretraining runs with an epoch-by-epoch history beside their record, by recipe and seed."""
+    """Pretraining runs with an epoch-by-epoch history beside their record, by recipe and seed.
+
+    Raises:
+        NothingMeasuredError: a history is damaged.
+    """
     found = []
     for path, run in records.items():
         file = path.with_name("history.json")
         if run.stage == "pretrain" and file.is_file():
-            found.append((run, json.loads(file.read_bytes())))
+            found.append((run, read_history(file)))
     return sorted(found, key=lambda it: (it[0].task, it[0].recipe, it[0].seed))
+
+
+def read_history(file: Path) -> History:
+    """What each epoch ended with.
+
+    Raises:
+        NothingMeasuredError: the file is damaged, or an epoch lacks a number.
+    """
+    try:
+        epochs = json.loads(file.read_bytes())
+        epochs[-1]  # of none there is no curve
+        return [{key: float(epoch[key]) for key in COLUMNS} for epoch in epochs]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        kind = type(error).__name__
+        raise NothingMeasuredError(f"{file}: not a readable history ({kind}: {error})") from error
 
 
 def column(history: History, key: str) -> NDArray[np.floating]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,7 @@ from results.index import Index
 from results.published import Published
 from results.record import RecordError
 from results.tables import Table
-
-Points = Mapping[str, tuple[float, float]]  # source top-1 and the metric in %, by backbone
+from results.transfer import Points
 
 
 @dataclass(frozen=True)
@@ -44,28 +43,18 @@ def metrics(table: Table, figures: Published) -> list[Metric]:
     """
     found = []
     for j, column in enumerate(table.columns[1:], start=1):
-        ours: dict[str, tuple[float, float]] = {}
-        data: dict[str, None] = {}
-        for row, cells in zip(table.rows, table.cells, strict=True):
-            x, y = cells[0].value, cells[j].value
-            if x is None or y is None or column.unit != "%":
-                continue
-            ours[row.heading] = (x, y)
-            for run in cells[j].runs:
-                measured = run.metrics[str(column.metric)]
-                data[f"{measured.samples} samples of {run.dataset.name}"] = None
-        if ours:
-            theirs = published_points(figures, column.key)
-            found.append(Metric(column.key, ours, theirs, "; ".join(data)))
+        ours = transfer.points(table, j)
+        if not ours or column.unit != "%":
+            continue
+        data = dict.fromkeys(
+            f"{run.metrics[str(column.metric)].samples} samples of {run.dataset.name}"
+            for row, cells in zip(table.rows, table.cells, strict=True)
+            if row.heading in ours
+            for run in cells[j].runs
+        )
+        theirs = transfer.published_points(figures, column.key)
+        found.append(Metric(column.key, ours, theirs, "; ".join(data)))
     return found
-
-
-def published_points(figures: Published, name: str) -> Points:
-    """The paper's points by its rows; empty if it has none of this metric."""
-    if name not in transfer.PUBLISHED:
-        return {}
-    rows = figures[transfer.PUBLISHED[name][0]].rows
-    return dict(zip(rows, transfer.published_points(figures, name), strict=True))
 
 
 def transfer_figure(material: Material) -> Plot:

@@ -126,8 +126,8 @@ def test_another_setting_is_another_run(data_root: Path, tmp_path: Path):
         assert main(_argv([*words, *more], data_root, tmp_path)) == 0
     names = {path.parts[-4] for path in tmp_path.glob("demo/*/*/seed0/record.json")}
     assert names == {"linear-cifar10", "linear-cifar10-penalties-0.5-"}
-    records, skipped = store.for_tables(tmp_path, "demo")
-    assert [found.task for found in records] == ["linear-cifar10"]
+    records, skipped = store.by_file(tmp_path, "demo")
+    assert [found.task for found in records.values()] == ["linear-cifar10"]
     assert skipped
 
 

@@ -160,8 +160,9 @@ def test_a_changed_recipe_sets_the_old_run_aside_whole(
     ]
     assert rates[0] == 0.02
     assert rates[2] == 0.01
-    records, complaints = record.read_all(tmp_path / "runs", "demo")
-    assert [r.config["lr"] for r in records] == [0.02], "what was set aside counts no more"
+    attempts, complaints = record.read_attempts(tmp_path / "runs", "demo")
+    (newest,) = record.newest(attempts).values()
+    assert newest.config["lr"] == 0.02, "what was set aside counts no more"
     assert complaints == []
 
 

@@ -167,10 +167,10 @@ def keep(runs: Path, run: Record) -> None:
     record.write(run, folder / "record.json")
 
 
-def html_of(runs: Path) -> str:
+def html_of(runs: Path, protocol: str = "demo") -> str:
     """The page of records below a folder, with three of the figures."""
-    records, skipped = store.by_file(runs, "demo")
-    material = Material("demo", records)
+    records, skipped = store.by_file(runs, protocol)
+    material = Material(protocol, records)
     drawn = [figures.draw(name, material) for name in ("learning-rate", "seeds", "transfer")]
     return report.page(material, TABLES, drawn, runs, skipped)
 
@@ -188,7 +188,7 @@ def report_page(report_runs: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def page_of() -> Callable[[Path], str]:
+def page_of() -> Callable[..., str]:
     return html_of
 
 

@@ -158,6 +158,11 @@ def test_compare_sorts_and_marks_the_best(runs: Path, capsys: pytest.CaptureFixt
         (("--tasks", "segment"), "no record of task 'segment'; there are detect, linear-cifar10"),
         (("--metric", "ap"), "no such record has ap; there are map, top1, params_m"),
         (("--sort", "map"), "--sort 'map': the columns are detect map, linear"),
+        (
+            ("best", "d-efficient", "--backbones", "cosine", "--sort", "map"),
+            "--backbones, --sort: for a table, not for the sentences on best and d-efficient",
+        ),
+        (("best", "d-efficient", "--format", "markdown"), "--format: for a table"),
     ],
 )
 def test_compare_names_what_there_is(
@@ -165,6 +170,17 @@ def test_compare_names_what_there_is(
 ) -> None:
     assert main(["compare", "--protocol", "demo", "--runs", str(runs), *words]) == 1
     assert told in capsys.readouterr().err
+
+
+def test_an_error_without_a_file_has_its_own_words(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("cannot identify image file 'a.jpg'")  # as PIL has it
+
+    monkeypatch.setattr(record, "write_atomically", broken)
+    assert main(["tables", "--protocol", "demo", "--runs", str(runs)]) == 1
+    assert capsys.readouterr().err == "cannot identify image file 'a.jpg'\n"
 
 
 def test_runs_are_listed_and_filtered(

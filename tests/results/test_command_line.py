@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 
 import pytest
+from torch.distributed.run import get_args_parser
 
 from results import ablations
 from results.command_line import RECIPES, command_of
@@ -45,10 +46,6 @@ COMMON = "--protocol demo --seed 0"
             f"probe --mode finetune --backbone 'file:my weights.pth' --dataset cifar10 {COMMON}",
         ),
         (
-            {"stage": "evaluate", "task": "evaluate-images-cats"},
-            f"evaluate --variant best --images cats {COMMON}",
-        ),
-        (
             {
                 "stage": "evaluate",
                 "config": {
@@ -80,10 +77,20 @@ def test_an_ablation_has_its_options(make: Make) -> None:
         {"recipe": "best-epochs-1"},
         {"stage": "detect", "task": "detect-optim_wrapper.optimizer.lr-0.002"},
         {"stage": "linear", "task": "linear-cifar10-train1000", "mirrors": "cifar10"},
+        {"stage": "evaluate", "task": "evaluate-images-cats"},  # of a path, the last folder
     ],
 )
 def test_settings_that_a_name_does_not_tell_have_no_command(make: Make, fields: dict) -> None:
     assert command_of(make(**fields)) is None
+
+
+def test_several_devices_are_started_as_several(make: Make) -> None:
+    cost = make().cost.model_copy(update={"devices": 4})
+    launcher, *words = shlex.split(str(command_of(make(cost=cost))))
+    assert launcher == "torchrun"
+    found = get_args_parser().parse_args(words)
+    assert (found.nproc_per_node, found.standalone, found.no_python) == ("4", True, True)
+    assert shlex.join([found.training_script, *found.training_script_args]) == command_of(make())
 
 
 def test_every_recipe_is_known_by_its_name(make: Make) -> None:

@@ -33,7 +33,10 @@ def test_seeds_are_fitted_as_scipy_fits(make: Make, tmp_path: Path, material: Ke
     mean, deviation = norm.fit(top1)
     np.testing.assert_allclose(curve[:, 1], norm.pdf(curve[:, 0], mean, deviation))
     assert (mean, deviation) == pytest.approx((np.mean(top1), np.std(top1)))
-    assert f"mean {mean:.2f}, standard deviation {deviation:.2f}, n=5 seeds" in plot.caption
+    assert (
+        f"mean {mean:.2f}, sample standard deviation {np.std(top1, ddof=1):.2f}, n=5"
+        in plot.caption
+    )
     assert sum(it.get_width() * it.get_height() for it in axes.patches) == pytest.approx(1)
 
 
@@ -41,8 +44,13 @@ def test_seeds_of_different_settings_are_not_thrown_together(
     make: Make, tmp_path: Path, material: Keep
 ) -> None:
     runs = [make(seed=seed, config={"lr": 0.1 * (1 + seed)}) for seed in range(3)]
-    with pytest.raises(NothingMeasuredError, match="3 seeds"):
-        accuracy.seeds(material(tmp_path, *runs))
+    differ = r"pretrain/best/seed0 and pretrain/best/seed1 differ in config lr"
+    with pytest.raises(NothingMeasuredError, match=f"3 seeds or more; {differ}"):
+        accuracy.seeds(material(tmp_path / "one", *runs))
+    more = [make(recipe="a2", seed=seed, values={"top1": 60.0 + seed}) for seed in range(3)]
+    plot = accuracy.seeds(material(tmp_path / "both", *runs, *more))
+    assert len(plot.figure.axes) == 1
+    assert "Left out: pretrain/best/seed0 and pretrain/best/seed1 differ in" in plot.caption
 
 
 def test_resolutions_are_the_means_over_seeds(
@@ -59,13 +67,34 @@ def test_resolutions_are_the_means_over_seeds(
         for seed in range(2)
     ]
     found = material(tmp_path, *runs)
-    (curve,) = accuracy.by_resolution(found.records.values())
+    (curve,), refused = accuracy.by_resolution(found.records.values())
+    assert refused == []
     assert curve == accuracy.Curve(
-        "a3", "demo-imagenet", 1.0, (64, 96), (50.5, 60.5), seeds=2, samples=120
+        "a3", "demo-imagenet", 1.0, (64, 96), (50.5, 60.5), seeds=(2, 2), samples=(120, 120)
     )
     np.testing.assert_allclose(
         lines(accuracy.resolutions(found))["a3, n=2"], [[64, 50.5], [96, 60.5]]
     )
+
+
+def test_each_resolution_has_its_own_seeds(
+    make: Make, tmp_path: Path, material: Keep, lines: Lines
+) -> None:
+    evaluate = {"stage": "evaluate", "recipe": "a3"}
+    both = {"top1@64/1.0": 50.0, "top1@96/1.0": 60.0}
+    runs = [
+        make(**evaluate, values=both, samples=90),
+        make(**evaluate, values={"top1@96/1.0": 62.0}, samples=90, seed=1),
+        make(**evaluate, values={"top1@128/1.0": 1.0}, samples=90, seed=0),
+        make(**evaluate, values={"top1@128/1.0": 1.0}, samples=7, seed=1),
+    ]
+    found = [run.model_copy(update={"recipe": "a3"}) for run in runs]
+    (curve,), refused = accuracy.by_resolution(found)
+    assert (curve.resolutions, curve.top1, curve.seeds) == ((64, 96), (50.0, 61.0), (1, 2))
+    assert len(refused) == 1
+    assert "differ in number of samples: 90 and 7" in refused[0]
+    plot = accuracy.resolutions(material(tmp_path, *runs[:2]))
+    assert list(lines(plot)) == ["a3, n=1 to 2"]
 
 
 def transferred(make: Make, **fields: object) -> list[Record]:
@@ -124,6 +153,15 @@ def test_the_ids_of_all_figures_differ_and_all_references_resolve(everything: Ma
     assert len(set(ids)) == len(ids)
     used = {i for it in drawn for i in re.findall(r'(?:url\(#|href="#)([^")]+)', it.svg)}
     assert used <= set(ids)
+
+
+def test_a_damaged_file_costs_its_own_figures_alone(everything: Material) -> None:
+    path = next(iter(everything.records))
+    path.with_name("history.json").write_text('[{"epoch": 1, "loss"')
+    reasons = {it.name: it.reason for it in figures.draw_all(everything)}
+    for name in ("training-curves", "step-and-cosine"):
+        assert reasons[name].startswith(f"{path.with_name('history.json')}: not a readable history")
+    assert reasons["learning-rate"] == ""
 
 
 def test_figures_are_written_as_svg_and_png_or_said_to_be_missing(

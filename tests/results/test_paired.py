@@ -31,7 +31,15 @@ class Kept:
         self.runs: list[Record] = []
         self.folders: dict[str, Path] = {}
 
-    def add(self, recipe: str, right: Any, seed: int = 0, keep: bool = True, **fields: Any) -> Path:
+    def add(
+        self,
+        recipe: str,
+        right: Any,
+        seed: int = 0,
+        keep: bool = True,
+        counted: Any = None,
+        **fields: Any,
+    ) -> Path:
         """A linear probe; returns its folder."""
         right = np.asarray(right, bool)
         fields = {"task": "linear-cifar10", "mirrors": "cifar10", "split": "test"} | fields
@@ -39,7 +47,7 @@ class Kept:
         outputs = {}
         if keep:
             where.mkdir(parents=True)
-            path = correct.save(where, right[:, None])
+            path = correct.save(where, right[:, None], counted)
             outputs = {path.name: record.sha256_of(path)}
         values = {"top1": 100 * right.mean()}
         run = self.make(
@@ -225,6 +233,25 @@ def test_other_tests_are_not_compared(kept: Kept, other: dict[str, Any], told: s
     assert "nothing compared with the best: " in marked.notes[-1]
 
 
+def test_runs_that_lost_different_images_are_not_paired(kept: Kept) -> None:
+    everything = np.arange(201)
+    kept.add("one", answers(0.8, 0), counted=np.delete(everything, 7))
+    kept.add("same", answers(0.5, 1), counted=np.delete(everything, 7))
+    kept.add("other", answers(0.5, 1), counted=np.delete(everything, 190))
+    assert "one is ahead of same" in kept.sentences("one", "same")[0]
+    with pytest.raises(RecordError, match="one, other: what they kept is of other images"):
+        kept.sentences("one", "other")
+    path = kept.folders["linear-cifar10/one/seed0"] / "correct.npz"
+    assert scores.read(path, "top1").images == (*range(7), *range(8, 201))
+    with np.load(path) as file:
+        assert file["samples"].dtype == np.int64
+
+
+def test_every_sample_has_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="3 samples, their places are"):
+        correct.save(tmp_path, np.ones((3, 1), bool), np.arange(4))
+
+
 def test_a_file_must_be_the_records(kept: Kept) -> None:
     where = kept.add("one", answers(0.8, 0))
     (run,) = kept.runs
@@ -311,7 +338,7 @@ def test_too_few_resamples_tell_nothing_and_say_so(several: Kept) -> None:
     )
     assert paired.mark(ranked(several.table()), several.folders, 79).within_noise == {(1, 0)}
     table = several.table("best", "far")
-    with pytest.raises(RecordError, match="38 resamples cannot tell 1 .*--resamples 39 would"):
+    with pytest.raises(RecordError, match=r"38 resamples cannot tell 1 .*--resamples 39 would"):
         sentences.of_two(table, several.folders, 38)
     assert "best is ahead" in sentences.of_two(table, several.folders, 39)[0]
 

@@ -141,7 +141,12 @@ def test_a_metric_that_is_not_a_number_never_becomes_a_record(make: Make) -> Non
         make(values={"top1": float("nan")})
 
 
-def test_read_all_reads_one_protocol_and_complains_of_the_rest(make: Make, tmp_path: Path) -> None:
+def newest_of_demo(runs: Path) -> tuple[list[Record], list[str]]:
+    attempts, complaints = record.read_attempts(runs, "demo")
+    return list(record.newest(attempts).values()), complaints
+
+
+def test_one_protocol_is_read_and_the_rest_complained_of(make: Make, tmp_path: Path) -> None:
     good = make()
     runs = tmp_path / "demo" / "pretrain" / "best"
     record.write(good, runs / "seed0" / "record.json")
@@ -154,7 +159,7 @@ def test_read_all_reads_one_protocol_and_complains_of_the_rest(make: Make, tmp_p
     broken.parent.mkdir()
     broken.write_text(altered(good, "seed", to=...))
 
-    records, complaints = record.read_all(tmp_path, "demo")
+    records, complaints = newest_of_demo(tmp_path)
 
     assert records == [good]
     assert len(complaints) == 2
@@ -226,7 +231,7 @@ def test_200_writers_of_one_run_lose_no_record(make: Make, tmp_path: Path) -> No
     attempts, complaints = record.read_attempts(tmp_path, "demo")
     assert complaints == []
     assert sorted(it.finished for it in attempts.values()) == [it.finished for it in records]
-    assert record.read_all(tmp_path, "demo") == ([records[-1]], [])
+    assert newest_of_demo(tmp_path) == ([records[-1]], [])
     assert {it.name for it in path.parent.parent.rglob("*") if it.is_file()} == {"record.json"}
 
 
@@ -239,7 +244,7 @@ def test_200_writers_of_as_many_runs_lose_no_record(make: Make, tmp_path: Path) 
         )
 
     assert at_once(200, work) == [0] * 200
-    read, complaints = record.read_all(tmp_path, "demo")
+    read, complaints = newest_of_demo(tmp_path)
     assert complaints == []
     assert sorted(it.seed for it in read) == list(range(200))
 
@@ -260,7 +265,7 @@ def test_an_unfinished_attempt_does_not_hide_a_finished_one(make: Make, tmp_path
     record.begin(run, "one")
     record.write(make(), run / "record.json")
     assert record.begin(run, "another") == "new"
-    assert record.read_all(tmp_path, "demo") == ([make()], [])
+    assert newest_of_demo(tmp_path) == ([make()], [])
 
 
 def test_without_hard_links_records_are_kept_too(

@@ -52,6 +52,7 @@ def test_it_loads_nothing(report_page: str) -> None:
     (policy,) = (it["content"] for tag, it in elements.found if it.get("http-equiv"))
     assert str(policy).startswith("default-src 'none'")
     assert "'unsafe-inline'" not in str(policy).split("script-src")[1]
+    assert str(policy).endswith("base-uri 'none'; form-action 'none'")
 
 
 def test_the_same_records_give_the_same_bytes(
@@ -79,6 +80,16 @@ def test_the_protocol_and_what_is_missing_are_said(report_page: str) -> None:
     assert "make detect VARIANT=best PROTOCOL=demo" not in report_page
     assert "seeds: no recipe was pretrained with 3 seeds" in report_page
     assert "bag-of-tricks/7" in report_page
+
+
+@pytest.mark.parametrize("protocol", ["mini-cpu", "mine"])
+def test_a_protocols_note_is_its_own_or_none(
+    make: Make, tmp_path: Path, page_of: Callable[..., str], protocol: str
+) -> None:
+    run = make(protocol=protocol)
+    record.write(run, record.run_folder(tmp_path, protocol, "pretrain", "best", 0) / "record.json")
+    told = "a rehearsal of mini on two CPU cores" in page_of(tmp_path, protocol)
+    assert told == (protocol == "mini-cpu")
 
 
 def test_coverage_counts_seeds(make: Make) -> None:
@@ -137,6 +148,7 @@ def test_own_numbers_are_links_and_published_ones_are_not(
         ("-0.50", "-0.50"),
         ("+1.25", "+1.25"),
         ("BCE",) * 2,
+        ("< 0.0001", "0.0001"),
     ],
 )
 def test_cells_are_sorted_by_their_number(cell: str, order: str) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from downstream import average_precision
 from downstream.average_precision import Detections, Kept, Objects
+from results import record
 from results.figures import label_maps, side_by_side
 from results.figures.drawing import Material, NothingMeasuredError
 from results.record import Record
@@ -21,6 +22,15 @@ Make = Callable[..., Record]
 Keep = Callable[..., Material]
 Train = Callable[[Material], Material]
 Lines = Callable[..., dict[str, np.ndarray]]
+
+
+def named(found: Material) -> Material:
+    """The same, each record with the hash of the detections beside it."""
+    records = {}
+    for path, run in found.records.items():
+        outputs = {"detections.npz": record.sha256_of(path.with_name("detections.npz"))}
+        records[path] = run.model_copy(update={"outputs": outputs})
+    return Material(found.protocol, records, found.data)
 
 
 @pytest.fixture
@@ -41,6 +51,7 @@ def detected(make: Make, tmp_path: Path, material: Keep) -> Material:
     for path in found.records:
         kept = Kept(("cat", "dog"), names, (sure,) * 4, (there, empty, there, there))
         average_precision.save(path.with_name("detections.npz"), kept)
+    found = named(found)
     folder = tmp_path / "data" / "demo" / "VOCdevkit" / "VOC2007" / "JPEGImages"
     folder.mkdir(parents=True)
     for name in names:
@@ -59,6 +70,32 @@ def test_detections_show_the_same_pictures_for_each(detected: Material) -> None:
     assert [len(it.patches) for it in axes] == [1] * 9  # the unsure are left out
     assert [it.get_text() for it in axes[1].texts] == ["dog 0.90"]
     assert "000001, 000003, 000004" in plot.caption
+
+
+def test_detections_that_are_not_the_records_are_left_out(detected: Material) -> None:
+    cosine, best = sorted(detected.records, key=lambda it: it.parent.parent.name, reverse=True)
+    cosine.with_name("detections.npz").write_bytes(b"PK damaged")
+    plot = side_by_side.detections(detected)
+    assert [it.get_title() for it in plot.figure.axes[:2]] == ["what is there", "best"]
+    assert f"Left out: cosine ({cosine.with_name('detections.npz')}: not the file" in plot.caption
+    assert "Left out: cosine" in side_by_side.detections(named(detected)).caption  # now damaged
+    best.with_name("detections.npz").write_bytes(b"")
+    with pytest.raises(NothingMeasuredError, match=r"detections\.npz: not readable"):
+        side_by_side.detections(named(detected))
+
+
+def test_a_damaged_picture_is_named(detected: Material) -> None:
+    assert detected.data is not None
+    (file,) = detected.data.rglob("000003.jpg")
+    file.write_bytes(b"no picture")
+    with pytest.raises(NothingMeasuredError, match=r"000003\.jpg: not a readable picture"):
+        side_by_side.detections(detected)
+
+
+def test_the_seed_of_each_is_told_where_they_differ(make: Make) -> None:
+    runs = {"best": make(seed=1), "cosine": make(seed=1)}
+    assert side_by_side.seeds_of(runs) == "seed 1"
+    assert side_by_side.seeds_of(runs | {"cosine": make(seed=0)}) == "seeds: best 1, cosine 0"
 
 
 def test_photographs_become_jpeg_and_flat_pictures_stay() -> None:
@@ -94,7 +131,7 @@ def test_label_maps_have_the_classes_colours(make: Make, tmp_path: Path) -> None
     guesses = {"cosine": np.zeros((2, 4), int), "best": np.full((2, 4), 2)}
     picture = label_maps.Segmented("street", tmp_path / "street.png", truth, guesses)
     run = make(stage="segment", mirrors="ade20k", values={"miou": 20.0})
-    plot = label_maps.draw([picture], ["sky", "road", "car"], run, "demo")
+    plot = label_maps.draw([picture], ["sky", "road", "car"], {"best": run}, "demo")
     axes = plot.figure.axes
     assert [it.get_title() for it in axes] == ["picture", "what is there", "cosine", "best"]
     shown = [np.asarray(it.images[0].get_array()) for it in axes[1:]]

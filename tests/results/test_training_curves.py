@@ -98,6 +98,14 @@ def test_without_a_history_there_are_no_curves(make: Make, tmp_path: Path, mater
         training_curves.training_curves(material(tmp_path, make()))
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '[{"epoch": 1, "loss": 2.0}]', "[1]"])
+def test_a_damaged_history_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "history.json"
+    file.write_text(content)
+    with pytest.raises(NothingMeasuredError, match=r"history\.json: not a readable history"):
+        training_curves.read_history(file)
+
+
 @pytest.mark.parametrize(("eps", "classes"), [(0.1, 1000), (0.01, 10), (0.5, 2)])
 def test_the_optimal_gap_makes_the_smoothed_target(eps: float, classes: int) -> None:
     logits = torch.zeros(classes, dtype=torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,16 @@ def test_ours_are_scipys_over_means_of_seeds(runs: list[Record]) -> None:
     assert line["backbones (demo)"] == "6"
     for kind, of in (("Spearman", stats.spearmanr), ("Kendall", stats.kendalltau)):
         assert line[f"{kind} (demo)"].startswith(f"{of(x, y).statistic:.2f} [")
-    # of six without ties SciPy's p-value of tau is exact too
-    exact = stats.kendalltau(x, y, method="exact").pvalue
-    assert float(line["p (demo)"]) == pytest.approx(exact, abs=0.02)
+    assert len(set(shown.head)) == len(shown.head)
+    # rho's p-value in SciPy is an approximation, so all orders of the six; tau's is exact
+    rhos = [stats.spearmanr(x, order).statistic for order in permutations(y)]
+    far = abs(stats.spearmanr(x, y).statistic) - 1e-9
+    exact = {
+        "Spearman": sum(abs(rho) >= far for rho in rhos) / 720,
+        "Kendall": stats.kendalltau(x, y, method="exact").pvalue,
+    }
+    for kind, p in exact.items():
+        assert line[f"{kind} p (Holm, demo)"] == f"{p:.4f}"
 
 
 def test_published_are_the_papers(runs: list[Record]) -> None:
@@ -75,10 +83,26 @@ def test_published_are_the_papers(runs: list[Record]) -> None:
 
 def test_holm_is_over_the_metrics_of_a_side() -> None:
     x = [1.0, 2.0, 3.0, 4.0, 5.0]
-    named = {"one": list(zip(x, x, strict=True)), "two": list(zip(x, x[::-1], strict=True))}
+    named = {
+        name: dict(zip("abcde", zip(x, y, strict=True), strict=True))
+        for name, y in (("one", x), ("two", x[::-1]))
+    }
     lines = transfer.lines(named, 200)
     assert lines["one"].found["Kendall"].p == pytest.approx(2 / 120)  # type: ignore[union-attr]
     assert lines["one"].corrected["Kendall"] == pytest.approx(4 / 120)
+
+
+def test_the_smallest_p_is_not_0() -> None:
+    perfect = {str(i): (float(i), float(i)) for i in range(8)}  # 2 of 40,320 orders
+    line = transfer.lines({"one": perfect})["one"]
+    assert transfer.cells_of(line) == ["8", *2 * ("1.00 [1.00, 1.00]", "< 0.0001")]
+
+
+def test_a_published_row_without_a_figure_is_no_point() -> None:
+    table = FIGURES["bag-of-tricks/8"]
+    gap = table.model_copy(update={"rows": table.rows | {"best": (70.0, None)}})
+    found = transfer.published_points({"bag-of-tricks/8": gap}, "detect map")
+    assert list(found) == list(table.rows)
 
 
 def test_it_says_who_is_in_it(runs: list[Record]) -> None:
