@@ -98,12 +98,10 @@ def test_a_stage_from_start_to_record(
     assert set(found.backbone.tensors_left_out) == left_out
     if stage != "linear":
         assert found.backbone.tensors_loaded == len(whole - left_out)
-    kept = {"detect": ["detections.npz"], "segment": ["confusion.npz"]}.get(stage, [])
-    assert sorted(found.outputs) == kept
-    for name in kept:
-        content = (path.parent / name).read_bytes()
-        assert found.outputs[name] == hashlib.sha256(content).hexdigest()
-    if kept:
+    kept = {"detect": "detections.npz", "segment": "confusion.npz"}.get(stage, "correct.npz")
+    content = (path.parent / kept).read_bytes()
+    assert found.outputs == {kept: hashlib.sha256(content).hexdigest()}
+    if stage in ("detect", "segment"):
         assert found.backbone.sha256_in_model == _hash_by_hand(exchange, raw, left_out)
     assert sum(found.dataset.sizes.values()) == {"detect": 9, "segment": 7}.get(stage, 60)
     assert found.dataset.mirrors in ("voc", "ade20k", "cifar10")
@@ -291,7 +289,9 @@ def test_a_limit_is_what_is_trained_on(
     if "top1" in samples:
         kept = folder / "correct.npz"
         assert found.outputs == {"correct.npz": record.sha256_of(kept)}
-        for key, right in np.load(kept).items():
+        by_sample = dict(np.load(kept))
+        assert by_sample.pop("samples").tolist() == list(range(samples["top1"]))
+        for key, right in by_sample.items():
             assert len(right) == samples[key]
             assert 100 * right.sum() / len(right) == found.metrics[key].value
 
