@@ -197,12 +197,14 @@ def difference(one: Record, other: Record) -> list[list[str]]:
 def export(runs: Path, chosen: Mapping[Path, Record], out: Path) -> list[Path]:
     """Copies records, byte for byte, and the records of the backbones that they name.
 
-    `out` is then a folder of runs itself, with the SHA-256 of every record in `SHA256SUMS`.
+    With each go the files that it lists, so that intervals can be computed from the copies; weights
+    stay. `out` is then a folder of runs itself, with the SHA-256 of every record in `SHA256SUMS`.
 
     Returns:
-        The files that were written; one that is there already is not written again.
+        The records that were written; one that is there already is not written again.
 
     Raises:
+        RecordError: a file beside a record is not the one that the record names.
         OSError: the folder cannot be written.
     """
     everything, _ = attempts(runs)
@@ -217,6 +219,10 @@ def export(runs: Path, chosen: Mapping[Path, Record], out: Path) -> list[Path]:
         if not (copy.is_file() and copy.read_bytes() == content):
             record.write_beside(copy, content)
             written.append(copy)
+        run = everything[path]
+        for name in run.outputs:
+            if (kept := output(path.parent, run, name)) is not None:
+                record.write_atomically(copy.with_name(name), kept.read_bytes())
     there = sorted(out.glob("*/*/*/*/record.json"))
     sums = "".join(f"{record.sha256_of(path)}  {path.relative_to(out)}\n" for path in there)
     record.write_atomically(out / SUMS, sums.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -286,6 +287,25 @@ def test_exported_runs_are_runs_with_their_backbones(
     assert "real" in printed(capsys, "table", "table8", "--protocol", "demo", "--runs", out)
     verified = printed(capsys, "runs", "verify", "--runs", out)
     assert verified.splitlines()[-1] == "2 records: 0 wrong, 1 not verified"  # weights stay behind
+
+
+def test_exported_runs_have_what_was_kept_by_image(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "published"
+    content = b"found in each image"
+    path = keep(runs, make(outputs={"correct.npz": hashlib.sha256(content).hexdigest()}))
+    path.with_name("correct.npz").write_bytes(content)
+    path.with_name("state-000000009.pt").write_bytes(b"stays")
+    words = ("runs", "export", "protocol=demo", "--runs", runs, "--out", out)
+    copy = out / path.relative_to(runs)
+    assert printed(capsys, *words) == f"{copy}\n"
+    assert sorted(it.name for it in copy.parent.iterdir()) == ["correct.npz", "record.json"]
+    assert copy.with_name("correct.npz").read_bytes() == content
+
+    path.with_name("correct.npz").write_bytes(b"other")
+    assert main([*map(str, words)]) == 1
+    assert "not the file that the record names" in capsys.readouterr().err
 
 
 def test_verify_finds_every_changed_byte(
