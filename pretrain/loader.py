@@ -216,13 +216,15 @@ def naming_dead_workers(workers: int) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # the latter two come of a worker that dies while it hands a batch over
+        told = isinstance(error, RuntimeError)
+        if "DataLoader worker" not in str(error) if told else not workers:
             raise
+        reason = str(error).splitlines()[0] if told else f"{type(error).__name__}: {error}"
         raise RunError(
-            f"a loader process died ({str(error).splitlines()[0]}); often memory ran out: try "
-            f"fewer with WORKERS=, now {workers}. The same command goes on from the last saved "
-            f"state"
+            f"a loader process died ({reason}); often memory ran out: try fewer with WORKERS=, now "
+            f"{workers}. The same command goes on from the last saved state"
         ) from error
 
 

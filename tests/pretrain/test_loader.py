@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pretrain import data, loader
-from pretrain.errors import InputError
+from pretrain.errors import InputError, RunError
 from pretrain.recipe import Recipe
 
 
@@ -212,3 +212,21 @@ def test_evaluation_sees_each_sample_once(
     expected = [view[i][0].numpy().tobytes() + bytes([view[i][1]]) for i in range(count)]
     assert sorted(seen) == sorted(expected)
     assert len(set(expected)) == count
+
+
+@pytest.mark.parametrize(
+    ("error", "workers", "named"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), 2, True),
+        (ConnectionResetError(104, "Connection reset by peer"), 2, True),
+        (EOFError(), 2, True),
+        (ConnectionResetError(104, "Connection reset by peer"), 0, False),
+        (RuntimeError("out of memory"), 2, False),
+    ],
+)
+def test_what_a_dead_worker_raises_is_named(error: Exception, workers: int, named: bool) -> None:
+    expected = RunError if named else type(error)
+    with pytest.raises(expected) as caught, loader.naming_dead_workers(workers):
+        raise error
+    if named:
+        assert str(caught.value).startswith("a loader process died (")
