@@ -12,6 +12,7 @@ from downstream import prepare, sources
 from pretrain import command, data, recipe, tracking
 from pretrain.errors import exit_status
 from results import record
+from results.store import PROBES
 
 STAGES = {
     "evaluate": "top-1 and top-5 of a checkpoint and its classifier, at any resolutions",
@@ -19,8 +20,6 @@ STAGES = {
     "segment": "dilated FCN on ADE20K's or CamVid's layout",
     "probe": "linear or nearest-neighbour probe of a frozen backbone, its scores, or fine-tuning",
 }
-
-MODES = ("linear", "linear-sgd", "knn", "finetune", "transferability")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         if stage == "detect":
             sub.add_argument("--detector", help="c4, the paper's (default), or fpn")
         if stage == "probe":
-            sub.add_argument("--mode", default="linear", choices=MODES)
+            sub.add_argument("--mode", default="linear", choices=PROBES)
             sub.add_argument("--train-size", type=int, help="few-shot: 1000 is VTAB's 800 + 200")
         if stage == "evaluate":
             sub.add_argument("--images", type=Path, help="any folder of one folder per class")

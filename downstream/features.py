@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from numpy.typing import DTypeLike
+from torch import Tensor
 
 from downstream import backbone, engine
 from downstream.backbone import Loaded
@@ -51,6 +53,11 @@ class Frozen:
     fingerprint: str
     started: datetime
     began: float
+
+    def training(self, dtype: DTypeLike) -> tuple[Tensor, Tensor]:
+        """The training features [N, D] of that type, and labels [N], on the device."""
+        x = torch.from_numpy(self.x_train.astype(dtype)).to(self.device)
+        return x, torch.from_numpy(self.train.labels).to(self.device)
 
     def write_record(
         self,

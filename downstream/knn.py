@@ -78,8 +78,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     if frozen is None:
         return
     train, test, settings = frozen.train, frozen.test, frozen.settings
-    x = torch.from_numpy(np.array(frozen.x_train)).to(frozen.device)
-    labels = torch.from_numpy(train.labels).to(frozen.device)
+    x, labels = frozen.training(np.float32)
     right = correct(
         *(x, labels, len(train.classes), frozen.x_test, test.labels),
         ks=settings.ks,

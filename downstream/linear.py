@@ -84,11 +84,9 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     if frozen is None:
         return
     train, test, settings = frozen.train, frozen.test, frozen.settings
-    x_train, x_test = (
-        torch.from_numpy(x.astype(np.float64)).to(frozen.device)
-        for x in (frozen.x_train, frozen.x_test)
-    )
-    y_train, y_test = (torch.from_numpy(y.labels).to(frozen.device) for y in (train, test))
+    x_train, y_train = frozen.training(np.float64)
+    x_test = torch.from_numpy(frozen.x_test.astype(np.float64)).to(frozen.device)
+    y_test = torch.from_numpy(test.labels).to(frozen.device)
     penalty, scores = choose(x_train, y_train, len(train.classes), settings, task.seed)
     (probe,) = fit(x_train, y_train, len(train.classes), [penalty])
     logits = probe.logits(x_test)

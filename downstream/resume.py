@@ -242,12 +242,12 @@ class Keeper(Hook):
         if verdict.asked_to_stop or runner.iter % SAVE_EVERY == 0:
             self.save(runner)
         if verdict.asked_to_stop:
-            self.stop(f"iteration {runner.iter} of {runner.max_iters}")
+            self.request.obey(self.name, f"iteration {runner.iter} of {runner.max_iters}")
 
     def between_epochs(self, runner: Runner) -> None:
         self.save(runner)
         if any(distributed.from_all(bool(self.request))):
-            self.stop(f"epoch {runner.epoch} of {runner.max_epochs}")
+            self.request.obey(self.name, f"epoch {runner.epoch} of {runner.max_epochs}")
 
     def before_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
@@ -264,7 +264,7 @@ class Keeper(Hook):
     ) -> None:
         # the processes' shares of a test are equally long: torch's sampler fills them up
         if any(distributed.from_all(bool(self.request))):
-            self.stop("the training, in the test")
+            self.request.obey(self.name, "the training, in the test")
 
     def save(self, runner: Runner) -> None:
         """Called by all processes at the same iteration; the first one writes.
@@ -282,13 +282,3 @@ class Keeper(Hook):
             "account": self.account.state(),
         }
         checkpoint.save_state(self.out, runner.iter, state)
-
-    def stop(self, place: str) -> None:
-        """Ends the run, whose state is saved.
-
-        Raises:
-            Interrupted: always.
-        """
-        # launchers kill the others once the first has left, and the one that writes may be at it
-        distributed.wait_for_all()
-        raise self.request.obeyed(self.name, place)

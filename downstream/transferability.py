@@ -150,8 +150,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     if frozen is None:
         return
     train, settings = frozen.train, frozen.settings
-    x = torch.from_numpy(frozen.x_train.astype(np.float64)).to(frozen.device)
-    labels = torch.from_numpy(train.labels).to(frozen.device)
+    x, labels = frozen.training(np.float64)
     classes = len(train.classes)
     kept, held = data.held_out(
         train.labels, settings.held_out, task.seed, few=settings.train_size is not None

@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
+from pretrain import distributed
 from pretrain.errors import Interrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # a cluster's pre-emption, and Slurm's --signal=USR1@60
@@ -21,14 +23,19 @@ class Request:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    def obeyed(self, run: str, place: str) -> Interrupted:
-        """The error that ends a run whose state is saved.
+    def obey(self, run: str, place: str) -> NoReturn:
+        """Ends a run whose state is saved, in all of its processes.
 
         Args:
             run, place: "pretrain/best", "step 3 of 10".
+
+        Raises:
+            Interrupted: always.
         """
+        # launchers kill the others once the first has left, and the one that writes may be at it
+        distributed.wait_for_all()
         name = self.signal.name if self.signal else "a signal to another process"
-        return Interrupted(
+        raise Interrupted(
             f"{run}: stopped by {name} after {place}, which is saved: the same command goes on "
             f"from there"
         )

@@ -144,9 +144,7 @@ def stop(trainer: Trainer, request: Request) -> None:
         Interrupted: always.
     """
     trainer.save()
-    # launchers kill the others once the first has left, and the one that writes may still be at it
-    distributed.wait_for_all()
-    raise request.obeyed(trainer.job.name, f"step {trainer.step} of {trainer.total}")
+    request.obey(trainer.job.name, f"step {trainer.step} of {trainer.total}")
 
 
 def progress(trainer: Trainer) -> None:

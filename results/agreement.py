@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from results.quantities import QUANTITIES
@@ -36,10 +36,9 @@ def settings(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from settings(value, f"{path}.{key}" if path else str(key))
 
 
-def _aspects(record: Record, metric: str) -> dict[str, Any]:
+def measured_on(record: Record, metric: str) -> dict[str, Any]:
+    """What a metric, or a quantity, of two runs must share to be of the same test."""
     aspects: dict[str, Any] = {
-        "task": record.task,
-        "recipe": record.recipe,
         "data set": record.dataset.name,
         "data set fingerprint": record.dataset.fingerprint[:12],
     }
@@ -50,7 +49,25 @@ def _aspects(record: Record, metric: str) -> dict[str, Any]:
             "number of samples": measured.samples,
             "metric detail": measured.detail,
         }
-    elif metric in QUANTITIES and QUANTITIES[metric].of_hardware:
+    return aspects
+
+
+def first_difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    """As "split: val and test", of the first aspect in which two runs differ; None if in none."""
+    for aspect in {**ours, **theirs}:
+        values = ours.get(aspect, "not set"), theirs.get(aspect, "not set")
+        if values[0] != values[1]:
+            return f"{aspect}: {values[0]} and {values[1]}"
+    return None
+
+
+def _aspects(record: Record, metric: str) -> dict[str, Any]:
+    aspects = {
+        "task": record.task,
+        "recipe": record.recipe,
+        **measured_on(record, metric),
+    }
+    if metric not in record.metrics and metric in QUANTITIES and QUANTITIES[metric].of_hardware:
         cost = record.cost
         aspects |= {
             "device": cost.device,
@@ -80,13 +97,8 @@ def disagreement(records: Sequence[Record], metric: str, wanted: str = "%") -> s
         ours, theirs = _aspects(first, metric), _aspects(record, metric)
         if record.config != first.config:
             ours, theirs = ours | _settings_of(first), theirs | _settings_of(record)
-        for aspect in ours | theirs:
-            values = ours.get(aspect, "not set"), theirs.get(aspect, "not set")
-            if values[0] != values[1]:
-                return (
-                    f"{run_name(first)} and {run_name(record)} differ in {aspect}: "
-                    f"{values[0]} and {values[1]}"
-                )
+        if difference := first_difference(ours, theirs):
+            return f"{run_name(first)} and {run_name(record)} differ in {difference}"
         if record.seed in by_seed:
             return f"{run_name(record)} was handed over twice: the same seed is not a second run"
         by_seed[record.seed] = record

@@ -14,9 +14,9 @@ from results.formats import not_comparable
 from results.grid import Grid, span
 from results.index import Index
 from results.record import RecordError
-from results.statistics import CONFIDENCE, EXACT, FEWEST, RESAMPLES
+from results.statistics import RESAMPLES
 from results.tables import Table, build
-from results.transfer import SOURCE, Points, cells_of, head_of, lines
+from results.transfer import SOURCE, Points, cells_of, head_of, how_computed, lines
 from results.transfer import points as points_of
 
 # What foretells: the stage and metric of each; the dear ones come last.
@@ -97,9 +97,7 @@ def grid(index: Index, skipped: Sequence[str] = (), count: int = RESAMPLES) -> G
         notes=(
             f"backbones: {', '.join(row.heading for row in table.rows)}; each figure is a mean "
             f"over seeds ({span(seeds)})",
-            f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over the backbones, {count} "
-            f"resamples, of at least {FEWEST}; p: permutations (all of them up to {EXACT} "
-            f"backbones), two-sided, by Holm over the lines",
+            how_computed(count, "lines"),
             *table.notes,
             *(f"skipped: {it}" for it in skipped),
         ),

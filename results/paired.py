@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from results import quantities, scores
-from results.agreement import run_name
+from results.agreement import first_difference, measured_on, run_name
 from results.record import Record, RecordError
 from results.scores import Scores
 from results.statistics import (
@@ -105,26 +105,20 @@ def incomparable(one: Record, other: Record, metric: str) -> str | None:
     """Why a metric of two runs is not of the same test; None if it is."""
 
     def test(run: Record) -> dict[str, object]:
-        measured = run.metrics[metric]
         return {
             "task": run.task,
             "protocol": run.protocol,
-            "data set": run.dataset.name,
-            "data set fingerprint": run.dataset.fingerprint[:12],
-            "split": measured.split,
-            "number of samples": measured.samples,
-            "metric detail": measured.detail,
-            "unit": measured.unit,
+            **measured_on(run, metric),
+            "unit": run.metrics[metric].unit,
         }
 
-    ours, theirs = test(one), test(other)
-    for aspect, value in ours.items():
-        if value != theirs[aspect]:
-            return (
-                f"{run_name(one)} and {run_name(other)} are not of the same test: they differ in "
-                f"{aspect}: {value} and {theirs[aspect]}"
-            )
-    return None
+    difference = first_difference(test(one), test(other))
+    if difference is None:
+        return None
+    return (
+        f"{run_name(one)} and {run_name(other)} are not of the same test: they differ in "
+        f"{difference}"
+    )
 
 
 def sides(

@@ -171,15 +171,22 @@ def cells_of(line: Line) -> list[str]:
     return cells
 
 
+def how_computed(count: int, among: str) -> str:
+    """A note on intervals and p-values, of so many resamples, corrected over what."""
+    return (
+        f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over the backbones, {count} resamples, "
+        f"of at least {FEWEST}; p: permutations (all of them up to {EXACT} backbones), two-sided, "
+        f"by Holm over the {among}"
+    )
+
+
 def _notes(table: Table, count: int) -> list[str]:
     labels = [row.heading for row in table.rows]
     seeds = [len(cell.runs) for line in table.cells for cell in line if cell.runs]
     return [
         f"backbones: {', '.join(labels)}; each figure is a mean over seeds ({span(seeds)})",
         "random weights and checkpoints from elsewhere stay out: they have no source top-1 of ours",
-        f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over the backbones, {count} resamples, "
-        f"of at least {FEWEST}; p: permutations (all of them up to {EXACT} backbones), two-sided, "
-        f"by Holm over the metrics of each coefficient and side",
+        how_computed(count, "metrics of each coefficient and side"),
         "the backbones are recipes that build on each other, not a sample of all: the intervals "
         "say how much hangs on single ones",
     ]
