@@ -147,7 +147,7 @@ $(HERE)/$(1)/%/seed$(SEED)/backbone.safetensors: $(DATA_READY) | $(ENVIRONMENT)
 ifndef TEACHER
 $(foreach student,$(sort distill $(if $(filter distill,$(VARIANT)),$(RECIPE) $(TRAINED))),\
 	$(HERE)/$(1)/$(student)/seed$(SEED)/backbone.safetensors): $(HERE)/$(3)/teacher/seed$(SEED)/backbone.safetensors
-$(foreach student,$(sort best $(if $(filter best,$(VARIANT)),$(RECIPE) $(TRAINED))),\
+$(foreach student,$(sort best best-120 $(if $(filter best,$(VARIANT)),$(RECIPE) $(TRAINED))),\
 	$(HERE)/$(1)/$(student)/seed$(SEED)/backbone.safetensors): $(HERE)/$(3)/teacher-mixup/seed$(SEED)/backbone.safetensors
 endif
 endef
@@ -233,10 +233,10 @@ $(BAG_OF_TRICKS): table%: | $(ENVIRONMENT)
 SEEDS ?= $(SEED)
 BACKBONES_demo := best d-efficient random-resnet50d
 TASKS_demo := detect segment linear-places365 linear-cifar10
-BACKBONES_mini-cpu := best d-efficient cosine mixup random-resnet50d
+BACKBONES_mini-cpu := random-resnet50d b-standard d-efficient cosine smooth mixup-120 mixup best
 TASKS_mini-cpu := detect segment linear-cifar10 knn-cifar10
-BACKBONES_mini := b-standard d-efficient cosine smooth distill mixup best teacher teacher-mixup a3 \
-	random-resnet50d
+BACKBONES_mini := random-resnet50d b-standard d-efficient cosine smooth distill mixup mixup-120 best \
+	best-120 teacher teacher-mixup a3
 TASKS_mini := detect detect-bccd segment linear-cifar10 knn-cifar10 finetune-cifar10
 
 .PHONY: records

@@ -76,8 +76,8 @@ def read_config(folder: str, name: str, data: Config, size: Config, world: int) 
         size: the protocol's section for the stage: `scale` or `base_size` and `crop_size` in
             pixels, `epochs`, `batch_size` over all devices, `lr` as a factor, `warmup` in steps,
             a detector's `regions` (trained on, per picture), `region_size` (cells of a region, by
-            RoIAlign) and `proposals` (per picture, before and after NMS); a segmenter's
-            `multi_scale` (factors of a second test).
+            RoIAlign), `rpn_channels` and `proposals` (per picture, before and after NMS); a
+            segmenter's `multi_scale` (factors of a second test).
         world: devices, over which the batch is divided. Where it is smaller than they are many,
             each takes one picture, and the learning rate grows in proportion.
     """
@@ -115,6 +115,8 @@ def read_config(folder: str, name: str, data: Config, size: Config, world: int) 
         cfg.model.train_cfg.rcnn.sampler.num = size.regions
     if "region_size" in size:
         cfg.model.roi_head.bbox_roi_extractor.roi_layer.output_size = size.region_size
+    if "rpn_channels" in size:
+        cfg.model.rpn_head.feat_channels = size.rpn_channels
     if "proposals" in size:
         before, after = size.proposals
         for proposals in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):

@@ -165,7 +165,8 @@ def build_tinyloc(data_root: Path) -> None:
 
     Each picture is a 3 x 3 grid of nine different images (192 x 192), drawn without replacement in
     a seeded order, with their nine hand-drawn boxes: trainval from the training images, test from
-    the validation images. The source of the mini protocol uses classes 1 to 100 only.
+    the validation images. The source of the mini protocol uses classes 1 to 100 only. A fifth of
+    trainval is also listed as val, to choose settings on, and the rest as train.
 
     Raises:
         InputError: Tiny-ImageNet is missing or only half there.
@@ -190,7 +191,12 @@ def build_tinyloc(data_root: Path) -> None:
             for i, name in enumerate(names):
                 chosen = [boxes[k] for k in order[i * SIDE**2 : (i + 1) * SIDE**2]]
                 _write_picture(root, name, chosen)
-            (root / f"ImageSets/Main/{part}.txt").write_text("\n".join(names) + "\n")
+            lists = {part: names}
+            if part == "trainval":  # the pictures are in random order already
+                cut = len(names) - len(names) // 5
+                lists |= {"train": names[:cut], "val": names[cut:]}
+            for listing, listed_names in lists.items():
+                (root / f"ImageSets/Main/{listing}.txt").write_text("\n".join(listed_names) + "\n")
         (root / "classes.txt").write_text("\n".join(classes) + "\n")
         root.rename(target)
     print(f"{target}: built from {source}")

@@ -10,6 +10,10 @@ datasets = {
     "bccd": "bccd",
     "ade20k": "camvid",
     "cifar10": "cifar10-jpeg",
+    # to choose settings on
+    "voc-val": "tinyloc-val",
+    "bccd-val": "bccd-val",
+    "ade20k-val": "camvid-val",
 }
 # What `make data ARCHIVES=DIR` unpacks: folder, then its archives with their SHA-256.
 archives = {

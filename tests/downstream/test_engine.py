@@ -108,14 +108,14 @@ def test_an_unknown_detector_is_offered_the_nearest():
         _read("detect", "_common")
 
 
-@pytest.mark.parametrize("protocol", ["demo", "mini", "paper"])
+@pytest.mark.parametrize("protocol", ["demo", "mini", "mini-cpu", "paper"])
 def test_every_size_of_a_protocol_is_used(protocol: str):
     # a key that `read_config` does not know would be ignored in silence
     settings = recipe.read_protocol(protocol)
     known = {
         "detect": {
             *("scale", "epochs", "batch_size", "lr", "warmup", "regions", "region_size"),
-            "proposals",
+            *("proposals", "rpn_channels"),
         },
         "segment": {"base_size", "crop_size", "epochs", "batch_size", "lr", "multi_scale"},
     }

@@ -135,6 +135,21 @@ def test_tinyloc_is_nine_images_with_their_boxes(tiny_imagenet: Path) -> None:
         assert sorted(greys) == [(label, i) for label in (1, 2) for i in range(9)]
 
 
+def test_a_fifth_of_tinylocs_trainval_is_held_out(
+    tiny_imagenet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "SIDE", 1)  # a picture for each of the 18 images
+    prepare.build_tinyloc(tiny_imagenet)
+
+    lists = tiny_imagenet / "tinyloc/ImageSets/Main"
+    train, val, both = (
+        (lists / f"{part}.txt").read_text().split() for part in ("train", "val", "trainval")
+    )
+    assert len(val) == 3
+    assert train + val == both
+    assert len(set(both)) == 18
+
+
 @pytest.mark.skipif(not (SHARED / "bccd.tar.xz").is_file(), reason="the real data are not here")
 def test_real_bccd_has_two_boxes_without_an_area(tmp_path: Path) -> None:
     from downstream import voc
@@ -177,7 +192,10 @@ def test_the_list_has_every_set_and_where_to_get_it(capsys: pytest.CaptureFixtur
 def test_the_list_of_a_protocol(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "list", "--protocol", "mini"]) == 0
     names = [line.partition(":")[0] for line in lines(capsys)[0]]
-    assert names == ["bccd", "camvid", "cifar10-jpeg", "tiny-imagenet-100", "tinyloc"]
+    assert names == [
+        *("bccd", "bccd-val", "camvid", "camvid-val", "cifar10-jpeg", "tiny-imagenet-100"),
+        *("tinyloc", "tinyloc-val"),
+    ]
 
 
 @pytest.mark.parametrize(

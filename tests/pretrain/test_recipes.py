@@ -44,6 +44,8 @@ TREE = {
     "distill": ("smooth", {"distill"}),
     "mixup": ("smooth", {"mixup_alpha", "epochs"}),  # the paper trains mixup for longer
     "best": ("mixup", {"distill"}),
+    "mixup-120": ("mixup", {"epochs"}),
+    "best-120": ("best", {"epochs"}),
     "teacher": ("smooth", {"arch"}),
     "teacher-mixup": ("mixup", {"arch"}),
     "a2": ("b-standard", set(A2_ADDS.split())),
@@ -119,6 +121,8 @@ PUBLISHED = {
     **{name.lower(): [(RSB, "1", name, "val")] for name in ("A1", "A2", "A3")},
     "teacher": [],  # the paper does not say how good its teachers are
     "teacher-mixup": [],
+    "mixup-120": [],  # the paper trains with mixup for 200 epochs only
+    "best-120": [],
 }
 PUBLISHED["bs256-linear-scaling"] += [
     (BOT, "2", "ResNet-50", "baseline_top1"),
@@ -233,6 +237,8 @@ STANDARD = {
         ("distill", {**REFINED, "distill": "teacher"}),
         ("mixup", MIXED),
         ("best", {**MIXED, "distill": "teacher-mixup"}),
+        ("mixup-120", {**MIXED, "epochs": 120}),
+        ("best-120", {**MIXED, "distill": "teacher-mixup", "epochs": 120}),
         ("teacher", {**REFINED, "arch": "resnet152d"}),
         ("teacher-mixup", {**MIXED, "arch": "resnet152d"}),
     ],
