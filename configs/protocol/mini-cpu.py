@@ -28,4 +28,4 @@ detect = dict(
     rpn_channels=256,  # the papers' 1024 would cost more than the rest of so small a network
     proposals=(1000, 100),
 )
-segment = dict(base_size=180, crop_size=(144, 144), epochs=10, batch_size=8, lr=1, multi_scale=())
+segment = dict(base_size=180, crop_size=(144, 144), epochs=10, batch_size=8, lr=3, multi_scale=())

