@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def tables(args: argparse.Namespace) -> int:
-    """Print every table that has a record, and write it below `runs/<protocol>/tables/`.
+    """Print every table that has a record, and write it; by default below `runs/<protocol>/tables`.
 
     Raises:
         RecordError: there is no record.
@@ -54,13 +54,14 @@ def tables(args: argparse.Namespace) -> int:
     """
     index, skipped = _records(args)
     figures = published.load()
+    folder = args.out or args.runs / args.protocol / "tables"
     empty, texts = [], []
     for declaration in TABLES:
         table = build(declaration, index, figures, skipped)
         if table.empty:
             empty.append(declaration.name)
             continue
-        stem = args.runs / args.protocol / "tables" / declaration.file
+        stem = folder / declaration.file
         texts.append(FORMATS["markdown"](table))
         for name in dict.fromkeys(["markdown", "csv", *args.format]):
             content = FORMATS[name](table).encode()
@@ -205,6 +206,9 @@ def _add_tables(commands: argparse._SubParsersAction, parent: argparse.ArgumentP
     command = _add(commands, parent, "tables", about)
     command.add_argument(
         "--format", choices=FORMATS, nargs="+", default=[], help="beside md and csv"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder; default: RUNS/PROTOCOL/tables"
     )
     command.set_defaults(do=tables)
 

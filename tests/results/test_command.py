@@ -61,6 +61,14 @@ def test_tables_prints_and_writes_those_that_have_records(
     assert last.count(",") == len(TABLES) - len(with_records) - 1
 
 
+def test_tables_go_where_they_are_wanted(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed(capsys, "tables", "--protocol", "demo", "--runs", runs, "--out", tmp_path / "mine")
+    assert (tmp_path / "mine/table8.md").is_file()
+    assert not (runs / "demo/tables").exists()
+
+
 def test_tables_says_where_it_looked_in_vain(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

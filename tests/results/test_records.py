@@ -1,0 +1,39 @@
+"""The records that this project publishes, and the tables that are built from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from results import record, store
+from results.__main__ import main
+
+RESULTS = Path(__file__).parents[2] / "results"
+RECORDS, TABLES = RESULTS / "records", RESULTS / "tables"
+PROTOCOLS = sorted(path.name for path in RECORDS.iterdir() if path.is_dir())
+
+
+def test_every_hash_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "verify", "--runs", str(RECORDS)]) == 0
+    # only weights are not published
+    absent = [line for line in capsys.readouterr().out.splitlines() if "not verified:" in line]
+    assert all(line.endswith("backbone.safetensors: not here") for line in absent)
+
+
+def test_every_record_names_a_clean_commit() -> None:
+    found, complaints = store.attempts(RECORDS, None)
+    assert found
+    assert not complaints
+    for path, run in found.items():
+        assert (run.code.commit, run.code.clean) != (None, False), path
+        assert run.protocol in PROTOCOLS
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_tables_are_built_from_them_byte_for_byte(protocol: str, tmp_path: Path) -> None:
+    options = ["--runs", str(RECORDS), "--out", str(tmp_path)]
+    assert main(["tables", "--protocol", protocol, *options]) == 0
+
+    built = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert built == {path.name: path.read_bytes() for path in (TABLES / protocol).iterdir()}
