@@ -15,8 +15,8 @@ architectures = dict(
 datasets = dict(imagenet="tiny-imagenet-40")
 
 pretrain = dict(epochs=1 / 20, batch_size=1 / 16, lr=1)
-finetune = dict(epochs=1 / 200, grid=dict(_delete_=True, lr=(0.01,), epochs=(1000,)))  # no choice
-linear_sgd = dict(epochs=1 / 20, grid=dict(lr=(0.1,), epochs=(100,)))  # no choice
+finetune = dict(epochs=1 / 200)
+linear_sgd = dict(grid=dict(lr=(0.1,), epochs=(100,)))  # no choice
 
 # The factors on the learning rates were chosen with d-efficient on the training sets' own parts
 # (tinyloc-val, camvid-val; docs/mini.md).
@@ -30,4 +30,4 @@ detect = dict(
     rpn_channels=256,  # the papers' 1024 would cost more than the rest of so small a network
     proposals=(1000, 100),
 )
-segment = dict(base_size=180, crop_size=(144, 144), epochs=10, batch_size=8, lr=3, multi_scale=())
+segment = dict(base_size=180, crop_size=(144, 144), epochs=10, batch_size=8, lr=3)

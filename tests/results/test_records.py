@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from results import record, store
+from results import store
 from results.__main__ import main
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -26,7 +26,8 @@ def test_every_record_names_a_clean_commit() -> None:
     assert found
     assert not complaints
     for path, run in found.items():
-        assert (run.code.commit, run.code.clean) != (None, False), path
+        assert run.git.commit, path
+        assert run.git.clean, path
         assert run.protocol in PROTOCOLS
 
 
