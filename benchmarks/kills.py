@@ -231,12 +231,12 @@ def take_notes(path: Path) -> None:
     around(trainer.Trainer, "resume", nothing, lambda it: note(*resumed, it.step))
     around(trainer.Trainer, "train_step", nothing, lambda it, _: note("step", it.step))
     around(loader.TrainingView, "__getitem__", lambda _, place: note("read", *place), nothing)
-    around(checkpoint, "save_state", lambda _, step, state: note("save", step), nothing)
+    around(checkpoint, "write_state", lambda _, step, state: note("save", step), nothing)
 
 
 def die_writing(fatal: int, phase: str) -> None:
     """Kills the process in a write of a state: with half of it written, all of it, or renamed."""
-    save, fsync, rename = checkpoint.save_state, os.fsync, os.replace
+    save, fsync, rename = checkpoint.write_state, os.fsync, os.replace
     saves: list[int] = []
 
     def die(*_: object) -> None:
@@ -258,7 +258,7 @@ def die_writing(fatal: int, phase: str) -> None:
             setattr(os, *changes.get(phase, ("replace", rename_and_die)))
         save(folder, step, state)
 
-    checkpoint.save_state = counted  # type: ignore[assignment]
+    checkpoint.write_state = counted  # type: ignore[assignment]
 
 
 # --- in the process that kills

@@ -270,9 +270,10 @@ class Keeper(Hook):
         """Called by all processes at the same iteration; the first one writes.
 
         `state_dict` is where mmengine's `load_checkpoint` looks for a model's weights.
+
+        Raises:
+            Diverged: in all of them, if a weight is not finite.
         """
-        if distributed.rank() != 0:
-            return
         state = {
             "iter": runner.iter,
             "epoch": runner.epoch,

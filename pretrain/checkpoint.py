@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from pretrain import distributed
-from pretrain.errors import InputError, RunError
+from pretrain.errors import Diverged, InputError, RunError
 from results.record import write_atomically
 
 FORMAT = "trickbench-backbone-1"
@@ -124,14 +125,23 @@ def states(folder: Path) -> list[Path]:
 
 
 def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Writes the resume state of a step, whole or not at all, and removes all but the newest.
+    """Called by all processes with the state of a step; the first one writes it.
 
     Raises:
-        RunError: a tensor is not finite; nothing is written.
+        Diverged: in all of them, if a tensor is not finite; nothing is written.
         OSError: the disk is full; the earlier states are untouched.
     """
-    if name := not_finite(state):
-        raise RunError(f"step {step}: {name} is not finite, so this state was not saved")
+    if name := distributed.from_first(partial(not_finite, state)):
+        raise Diverged(
+            f"step {step}: {name} is not finite, so this state was not saved: lower the learning "
+            f"rate; the newest saved state is from before"
+        )
+    if distributed.rank() == 0:
+        write_state(folder, step, state)
+
+
+def write_state(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Writes a state, whole or not at all, and removes all but the newest."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(folder / f"state-{step:09d}.pt", buffer.getvalue())

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from pretrain import batch, checkpoint, distributed, loader, models, resident, streams
 from pretrain.data import ImageSet
 from pretrain.distillation import distillation
-from pretrain.errors import Diverged, InputError
+from pretrain.errors import InputError
 from pretrain.lr_schedule import learning_rate, total_steps
 from pretrain.no_bias_decay import no_bias_decay
 from pretrain.recipe import Recipe
@@ -228,31 +228,22 @@ class Trainer:
         """Called by all processes at the same step; the first one writes.
 
         Raises:
-            Diverged: in all of them, if a weight is not finite; nothing is written.
+            Diverged: in all of them, if a weight is not finite.
         """
-        state = {"model": self.raw.state_dict(), "optimiser": self.optimiser.state_dict()}
-        if bad := distributed.from_first(partial(checkpoint.not_finite, state)):
-            raise Diverged(
-                f"step {self.step}: {bad} is not finite, so this state was not saved: lower lr "
-                f"(now {self.job.recipe.lr}); the newest one is from before"
-            )
         for theirs in distributed.from_all(self.unreadable):
             self.unreadable |= theirs
-        if distributed.rank() != 0:
-            return
-        write_unreadable(self.job.out, sorted(self.unreadable.items()))
-        checkpoint.save_state(
-            self.job.out,
-            self.step,
-            {
-                **state,
-                "scaler": self.scaler.state_dict(),
-                "ema": self.ema.state_dict() if self.ema else None,
-                "losses": self.losses.item(),
-                "wall": self.wall(),
-                **{name: getattr(self, name) for name in STATE},
-            },
-        )
+        if distributed.rank() == 0:
+            write_unreadable(self.job.out, sorted(self.unreadable.items()))
+        state = {
+            "model": self.raw.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "losses": self.losses.item(),
+            "wall": self.wall(),
+            **{name: getattr(self, name) for name in STATE},
+        }
+        checkpoint.save_state(self.job.out, self.step, state)
 
     def wall(self) -> float:
         """Seconds that the run has taken, over all processes that it took one after the other."""

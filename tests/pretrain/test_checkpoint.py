@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from pretrain import checkpoint
-from pretrain.errors import InputError, RunError
+from pretrain.errors import Diverged, InputError
 
 ABOUT = checkpoint.Exchange(
     architecture="resnet50d",
@@ -361,7 +361,7 @@ def test_what_is_not_finite_is_not_saved(run: Path, value: float, place: tuple, 
     holder.view(-1)[1] = value
     before = {path: path.read_bytes() for path in run.iterdir()}
 
-    with pytest.raises(RunError, match=rf"^step 15: {name} is not finite, so this state was not"):
+    with pytest.raises(Diverged, match=rf"^step 15: {name} is not finite, so this state was not"):
         checkpoint.save_state(run, 15, state)
 
     assert {path: path.read_bytes() for path in run.iterdir()} == before
