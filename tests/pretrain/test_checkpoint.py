@@ -367,6 +367,18 @@ def test_what_is_not_finite_is_not_saved(run: Path, value: float, place: tuple, 
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
+def test_other_processes_write_nothing_and_are_told_what_is_not_finite(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names(run)
+    monkeypatch.setattr(checkpoint.distributed, "rank", lambda: 1)
+    save(run, 15)
+    monkeypatch.setattr(checkpoint.distributed, "from_first", lambda ask: "optimiser.w")
+    with pytest.raises(Diverged, match=r"^step 15: optimiser\.w is not finite"):
+        save(run, 15)
+    assert names(run) == before
+
+
 # --- writing
 
 
