@@ -17,6 +17,7 @@ COMMANDS = {
     "tables": ("results.__main__", "print and write the tables of all records"),
     "table": ("results.__main__", "one table, as Markdown, CSV, LaTeX or HTML"),
     "compare": ("results.__main__", "two backbones, or any by any tasks: who is ahead?"),
+    "tricks": ("results.__main__", "what each trick added, ours beside published"),
     "transfer": ("results.__main__", "does better pretraining transfer better?"),
     "figures": ("results.__main__", "draw every figure that has records"),
     "report": ("results.__main__", "one page with the tables, figures and records"),

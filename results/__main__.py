@@ -134,6 +134,21 @@ def correlations(args: argparse.Namespace) -> int:
     return _show(GRID_FORMATS[args.format](shown), args.out)
 
 
+def what_tricks_added(args: argparse.Namespace) -> int:
+    """Print each recipe's differences to the one that it builds on, ours beside published.
+
+    Raises:
+        RecordError: there are none, or what a run kept is not its record's.
+    """
+    from results import tricks
+    from results.statistics import RESAMPLES
+
+    index, folders, skipped = _folders(args)
+    count = args.resamples or RESAMPLES
+    shown = tricks.grid(index, folders, published.load(), skipped, count)
+    return _show(GRID_FORMATS[args.format](shown), args.out)
+
+
 def _records(args: argparse.Namespace) -> tuple[Index, list[str]]:
     index, _, skipped = _folders(args)
     return index, skipped
@@ -190,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_table(commands, of_protocol)
     _add_compare(commands, of_protocol)
     _add_transfer(commands, of_protocol)
+    _add_tricks(commands, of_protocol)
     report_command.add(commands, of_protocol)
     runs_command.add(commands, runs)
     return parser
@@ -238,12 +254,7 @@ def _add_compare(commands: argparse._SubParsersAction, parent: argparse.Argument
         help="metrics or costs (device_hours, params_m ...); default: each task's headline",
     )
     command.add_argument("--sort", metavar="COLUMN", help="'detect map'; default: the first")
-    command.add_argument(
-        "--resamples",
-        type=_positive,
-        metavar="N",
-        help="of the test images, for intervals and p-values (default: as in docs/statistics.md)",
-    )
+    _add_resamples(command)
     _add_format(command)
     command.set_defaults(do=comparison, format=None)  # whether it was given
 
@@ -255,6 +266,23 @@ def _add_transfer(commands: argparse._SubParsersAction, parent: argparse.Argumen
     command.add_argument("--scores", action="store_true", help=about)
     _add_format(command)
     command.set_defaults(do=correlations)
+
+
+def _add_tricks(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -> None:
+    about = "what each trick added: every recipe against the one that it builds on"
+    command = _add(commands, parent, "tricks", about)
+    _add_resamples(command)
+    _add_format(command)
+    command.set_defaults(do=what_tricks_added)
+
+
+def _add_resamples(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--resamples",
+        type=_positive,
+        metavar="N",
+        help="of the test images, for intervals and p-values (default: as in docs/statistics.md)",
+    )
 
 
 def _positive(text: str) -> int:

@@ -18,7 +18,7 @@ import itables
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from results import coverage, formats, published, record, transfer
+from results import coverage, formats, published, record, transfer, tricks
 from results.agreement import run_name
 from results.command_line import command_of
 from results.declarations import Declaration
@@ -105,6 +105,7 @@ def page(
             missing=coverage.missing(cells),
             tables=[
                 *(shown(table, found) for table in built if not table.empty),
+                *_tricks(index, material.records),
                 *_correlations(index),
             ],
             empty=[table.declaration.name for table in built if table.empty],
@@ -189,17 +190,33 @@ def shown(table: Table, found: Sequence[Entry]) -> ShownTable:
     return ShownTable(f"table-{table.declaration.file}", grid, lines)
 
 
+def _tricks(index: Index, records: Mapping[Path, Record]) -> list[ShownTable]:
+    """What each trick added; empty where no recipe is there with the one that it builds on."""
+    folders = {run_name(run): path.parent for path, run in records.items()}
+    try:
+        return [_plain("table-tricks", tricks.grid(index, folders, published.load()))]
+    except RecordError:
+        return []
+
+
 def _correlations(index: Index) -> list[ShownTable]:
     """How source accuracy ranks with downstream metrics; empty where there are none."""
     try:
-        grid = transfer.grid(index, published.load())
+        return [_plain("table-transfer", transfer.grid(index, published.load()))]
     except RecordError:
         return []
+
+
+def _plain(anchor: str, grid: Grid) -> ShownTable:
+    """A grid whose cells lead to no records."""
     lines = [
-        [ShownCell(text, shown_order(text) if j else text) for j, text in enumerate(line)]
-        for line in grid.lines
+        [
+            ShownCell(text, shown_order(text) if j else text, bold=(i, j) in grid.bold)
+            for j, text in enumerate(line)
+        ]
+        for i, line in enumerate(grid.lines)
     ]
-    return [ShownTable("table-transfer", grid, lines)]
+    return ShownTable(anchor, grid, lines)
 
 
 def _own_places(table: Table, head: Sequence[str]) -> list[int | None]:

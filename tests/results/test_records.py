@@ -35,6 +35,8 @@ def test_every_record_names_a_clean_commit() -> None:
 def test_the_tables_are_built_from_them_byte_for_byte(protocol: str, tmp_path: Path) -> None:
     options = ["--runs", str(RECORDS), "--out", str(tmp_path)]
     assert main(["tables", "--protocol", protocol, *options]) == 0
+    options[-1] = str(tmp_path / "tricks.md")
+    assert main(["tricks", "--protocol", protocol, *options]) == 0
 
     built = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert built == {path.name: path.read_bytes() for path in (TABLES / protocol).iterdir()}
