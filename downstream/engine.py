@@ -22,10 +22,10 @@ from downstream import backbone
 from downstream.backbone import Loaded
 from downstream.meter import Meter
 from downstream.resume import Keeper
-from pretrain import command, distributed, interruption, loader, recipe
+from pretrain import command, complexity, distributed, interruption, loader, recipe
 from pretrain.errors import InputError, unknown
 from pretrain.tracking import PlainConfig, backends
-from results import complexity, record
+from results import record
 
 RUNNER_KEYS = (
     *("model", "train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from pretrain import (
     checkpoint,
     command,
+    complexity,
     data,
     distributed,
     loader,
@@ -20,7 +21,7 @@ from pretrain import (
     trainer,
 )
 from pretrain.errors import InputError, exit_status
-from results import complexity, correct, record
+from results import correct, record
 
 TASK = "pretrain"
 

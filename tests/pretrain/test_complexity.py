@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pretrain.errors import InputError
-from results.complexity import count
+from pretrain.complexity import count
 
 
 def by_hand(first_stride: bool, deep: bool) -> int:
