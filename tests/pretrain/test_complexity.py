@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pretrain.errors import InputError
 from pretrain.complexity import count
+from pretrain.errors import InputError
 
 
 def by_hand(first_stride: bool, deep: bool) -> int:
