@@ -147,7 +147,7 @@ $(HERE)/$(1)/%/seed$(SEED)/backbone.safetensors: $(DATA_READY) | $(ENVIRONMENT)
 ifndef TEACHER
 $(foreach student,$(sort distill $(if $(filter distill,$(VARIANT)),$(RECIPE) $(TRAINED))),\
 	$(HERE)/$(1)/$(student)/seed$(SEED)/backbone.safetensors): $(HERE)/$(3)/teacher/seed$(SEED)/backbone.safetensors
-$(foreach student,$(sort best best-120 $(if $(filter best,$(VARIANT)),$(RECIPE) $(TRAINED))),\
+$(foreach student,$(sort best best-120 $(if $(filter best best-120,$(VARIANT)),$(RECIPE) $(TRAINED))),\
 	$(HERE)/$(1)/$(student)/seed$(SEED)/backbone.safetensors): $(HERE)/$(3)/teacher-mixup/seed$(SEED)/backbone.safetensors
 endif
 endef
