@@ -78,8 +78,9 @@ help:
 	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=finetune, knn ...)'
 	@echo '  make tables                    print and write the tables of all records'
 	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex, html or csv, ROWS=mine)'
+	@echo '  make tricks                    what each trick added, with intervals'
 	@echo '  make report                    one HTML page with tables, figures and records (make figures)'
-	@echo '  make mini-cpu ARCHIVES=DIR     recipes through every task on small real data: an hour of two cores'
+	@echo '  make mini-cpu ARCHIVES=DIR     recipes through four tasks on small real data, on two cores'
 	@echo '  make mini ARCHIVES=DIR         more of them, on one GPU            (SEEDS="0 1 2")'
 	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the mini data'
 	@echo
@@ -222,6 +223,10 @@ figures report: | $(ENVIRONMENT)
 tables: | $(ENVIRONMENT)
 	@$(PYTHON) -m results tables --protocol $(PROTOCOL) --runs $(RUNS) $(if $(FORMAT),--format $(FORMAT))
 
+.PHONY: tricks
+tricks: | $(ENVIRONMENT)
+	@$(PYTHON) -m results tricks --protocol $(PROTOCOL) --runs $(RUNS) $(if $(FORMAT),--format $(FORMAT))
+
 BAG_OF_TRICKS := $(addprefix table,1 2 3 4 5 6 7 8 9)
 .PHONY: $(BAG_OF_TRICKS)
 $(BAG_OF_TRICKS): table%: | $(ENVIRONMENT)
@@ -257,7 +262,7 @@ mini mini-cpu: | $(ENVIRONMENT)
 	@$(MAKE) --no-print-directory PROTOCOL=$@ data
 	@for seed in $(SEEDS); do \
 		$(MAKE) --no-print-directory --jobs $(JOBS) PROTOCOL=$@ SEED=$$seed records || exit; done
-	@$(MAKE) --no-print-directory PROTOCOL=$@ tables report
+	@$(MAKE) --no-print-directory PROTOCOL=$@ tables tricks report
 
 # --- tests ------------------------------------------------------------------------------------
 

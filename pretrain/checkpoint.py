@@ -124,8 +124,11 @@ def states(folder: Path) -> list[Path]:
     return sorted(folder.glob("state-*.pt"), reverse=True)
 
 
-def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
+def save_state(folder: Path, step: int, state: dict[str, Any], advice: str) -> None:
     """Called by all processes with the state of a step; the first one writes it.
+
+    Args:
+        advice: what to do about a training that diverges.
 
     Raises:
         Diverged: in all of them, if a tensor is not finite; nothing is written.
@@ -133,15 +136,15 @@ def save_state(folder: Path, step: int, state: dict[str, Any]) -> None:
     """
     if name := distributed.from_first(partial(not_finite, state)):
         raise Diverged(
-            f"step {step}: {name} is not finite, so this state was not saved: lower the learning "
-            f"rate; the newest saved state is from before"
+            f"step {step}: {name} is not finite, so this state was not saved: {advice}; the newest "
+            f"saved state is from before"
         )
     if distributed.rank() == 0:
         write_state(folder, step, state)
 
 
 def write_state(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Writes a state, whole or not at all, and removes all but the newest."""
+    """Writes a state, whole or not at all, and removes all but the newest `KEEP`."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(folder / f"state-{step:09d}.pt", buffer.getvalue())

@@ -21,7 +21,7 @@ class InputError(RunError):
 
 
 class Diverged(InputError):
-    """The loss is not finite: with these settings there is nothing to go on from."""
+    """The loss or a weight is not finite: with these settings there is nothing to go on from."""
 
 
 class Interrupted(RunError):

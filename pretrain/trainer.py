@@ -243,7 +243,8 @@ class Trainer:
             "wall": self.wall(),
             **{name: getattr(self, name) for name in STATE},
         }
-        checkpoint.save_state(self.job.out, self.step, state)
+        advice = f"lower lr (now {self.job.recipe.lr})"
+        checkpoint.save_state(self.job.out, self.step, state, advice)
 
     def wall(self) -> float:
         """Seconds that the run has taken, over all processes that it took one after the other."""

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from results import compare, published, record, report_command, runs_command, store
-from results.agreement import run_name
 from results.declarations import Declaration
 from results.formats import FORMATS, SUFFIXES
 from results.grid import GRID_FORMATS
@@ -135,10 +134,10 @@ def correlations(args: argparse.Namespace) -> int:
 
 
 def what_tricks_added(args: argparse.Namespace) -> int:
-    """Print each recipe's differences to the one that it builds on, ours beside published.
+    """Print each recipe's differences to the one before it, ours beside published.
 
     Raises:
-        RecordError: there are none, or what a run kept is not its record's.
+        RecordError: there are none, or so few resamples tell nothing.
     """
     from results import tricks
     from results.statistics import RESAMPLES
@@ -162,8 +161,7 @@ def _folders(args: argparse.Namespace) -> tuple[Index, dict[str, Path], list[str
         first, *rest = str(error).split("\n")
         hint = f"`make pretrain VARIANT=b-standard PROTOCOL={args.protocol}` makes one"
         raise RecordError("\n".join([f"{first}; {hint}", *rest])) from error
-    folders = {run_name(run): path.parent for path, run in records.items()}
-    return Index(list(records.values())), folders, skipped
+    return Index(list(records.values())), store.folders(records), skipped
 
 
 def _declared(name: str) -> Declaration:
@@ -269,7 +267,7 @@ def _add_transfer(commands: argparse._SubParsersAction, parent: argparse.Argumen
 
 
 def _add_tricks(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -> None:
-    about = "what each trick added: every recipe against the one that it builds on"
+    about = "what each trick added: Bag of Tricks' recipes, each against the one before it"
     command = _add(commands, parent, "tricks", about)
     _add_resamples(command)
     _add_format(command)

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from results import ablations
 from results.record import Record
-from results.store import PROBES
+from results.store import DETECTORS, PROBES
 
 RECIPES = tuple(
     sorted(
         it.stem for it in (Path(__file__).resolve().parents[1] / "configs/pretrain").glob("*.py")
     )
 )
-DETECTORS = ("c4", "fpn")
 
 
 def command_of(run: Record) -> str | None:

@@ -17,7 +17,7 @@ SMALLER_DATA = {"demo": "rendered data", "mini": "small data", "mini-cpu": "smal
 
 def grid(table: Table) -> Grid:
     """The cells of a table as text: ours, published and difference side by side."""
-    ours = "ours" if table.protocol == "paper" else table.protocol
+    ours = side(table.protocol)
     head = [table.declaration.row_heading]
     places = []  # of our own figures among the cells of a line
     for column in table.columns:
@@ -130,6 +130,11 @@ def _warning(table: Table) -> str:
     if warning and any(column.published for column in table.columns):
         warning += "; the published figures are shown for the shape of the table only"
     return warning
+
+
+def side(protocol: str) -> str:
+    """What our own figures are called beside the published ones."""
+    return "ours" if protocol == "paper" else protocol
 
 
 def not_comparable(protocol: str) -> str:

@@ -18,7 +18,7 @@ import itables
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from results import coverage, formats, published, record, transfer, tricks
+from results import coverage, formats, published, record, store, transfer, tricks
 from results.agreement import run_name
 from results.command_line import command_of
 from results.declarations import Declaration
@@ -192,9 +192,9 @@ def shown(table: Table, found: Sequence[Entry]) -> ShownTable:
 
 def _tricks(index: Index, records: Mapping[Path, Record]) -> list[ShownTable]:
     """What each trick added; empty where no recipe is there with the one that it builds on."""
-    folders = {run_name(run): path.parent for path, run in records.items()}
     try:
-        return [_plain("table-tricks", tricks.grid(index, folders, published.load()))]
+        grid = tricks.grid(index, store.folders(records), published.load())
+        return [_plain("table-tricks", grid)]
     except RecordError:
         return []
 
@@ -221,7 +221,7 @@ def _plain(anchor: str, grid: Grid) -> ShownTable:
 
 def _own_places(table: Table, head: Sequence[str]) -> list[int | None]:
     """Where in a line each column's own number stands; None for what only the papers have."""
-    ours = "ours" if table.protocol == "paper" else table.protocol
+    ours = formats.side(table.protocol)
     places: list[int | None] = []
     start = 1
     for column in table.columns:

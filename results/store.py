@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from results import record
+from results.agreement import run_name
 from results.record import Record, RecordError
 
 SUMS = "SHA256SUMS"  # beside exported records; `sha256sum --check` reads it too
@@ -23,6 +24,8 @@ COMPARED = {
 }
 _TRIAL = re.compile(r"-limit\d+$")
 PROBES = ("linear", "linear-sgd", "knn", "finetune", "transferability")
+DETECTORS = ("c4", "fpn")
+VALIDATION = "-val"  # at the end of a data set's name: a part to choose settings on
 
 
 def protocols(runs: Path) -> list[str]:
@@ -35,14 +38,23 @@ def protocols(runs: Path) -> list[str]:
 def is_trial(run: Record) -> bool:
     """Was it trained, or tested, on part of the data only (LIMIT=)?
 
-    Or is it a probe with a few-shot training set or settings of its own? Then its task's name has
-    more in it than the data set's, and no table has a column for it.
+    Or was it a downstream task on a few-shot training set, with settings of its own, or on a
+    validation part, to choose these on? No table has a column for it.
     """
-    if run.stage in PROBES:
-        names = (name.replace("/", "-") for name in (run.dataset.mirrors, run.dataset.name))
-        if run.task not in (f"{run.stage}-{name}" for name in names):
-            return True
-    return run.config.get("limit") is not None or _TRIAL.search(run.task) is not None
+    if run.config.get("limit") is not None or _TRIAL.search(run.task) is not None:
+        return True
+    if run.dataset.name.endswith(VALIDATION):
+        return True
+    return run.stage in (*PROBES, "detect", "segment") and run.task not in _plain_tasks(run)
+
+
+def _plain_tasks(run: Record) -> set[str]:
+    """What a run's task may be called if nothing but detector and data set was chosen."""
+    names = (name.replace("/", "-") for name in (run.dataset.mirrors, run.dataset.name))
+    choices = {f"-{name}" for name in names} | (set() if run.stage in PROBES else {""})
+    detectors = [f"-{name}" for name in DETECTORS] if run.stage == "detect" else []
+    heads = [run.stage + detector for detector in ("", *detectors)]
+    return {head + choice for head in heads for choice in choices}
 
 
 def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record], list[str]]:
@@ -87,12 +99,17 @@ def by_file(
     records = {path: found[path] for path in of_runs.values() if not is_trial(found[path])}
     if trials := len(of_runs) - len(records):
         skipped.append(
-            f"{trials} trials on part of the training data, or with settings of their own (LIMIT=, "
-            f"TRAIN_SIZE=, OPTIONS=)"
+            f"{trials} trials: on part of the training data, on a validation part, or with "
+            f"settings of their own (LIMIT=, TRAIN_SIZE=, DATASET=...-val, OPTIONS=)"
         )
     if not records:
         raise RecordError("\n".join([f"no readable record in {runs / protocol}", *skipped]))
     return records, skipped
+
+
+def folders(records: Mapping[Path, Record]) -> dict[str, Path]:
+    """The folder of each record by `run_name`, where what it keeps by image lies."""
+    return {run_name(run): path.parent for path, run in records.items()}
 
 
 def _run(path: Path) -> Path:

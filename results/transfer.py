@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from results.compare import column_of
 from results.declarations import Column, Declaration, Row, Where
-from results.formats import not_comparable
+from results.formats import not_comparable, side
 from results.grid import DASH, Grid, span
 from results.index import Index
 from results.published import Published
@@ -134,13 +134,12 @@ def grid(
     ours = lines({it.key: points(table, j) for j, it in enumerate(table.columns) if j}, count)
     theirs = lines({name: published_points(published, name) for name in PUBLISHED}, count)
     names = [*ours, *(name for name in theirs if name not in ours)]
-    side = "ours" if table.protocol == "paper" else table.protocol
     empty = Line(0, dict.fromkeys(COEFFICIENTS), {})
     return Grid(
         title=f"Does better pretraining transfer better? (protocol {table.protocol})",
         preamble="Rank correlations of source top-1 with each downstream metric.",
         warning=not_comparable(table.protocol),
-        head=["metric", *head_of(side), *head_of("published")],
+        head=["metric", *head_of(side(table.protocol)), *head_of("published")],
         lines=[
             [name, *cells_of(ours.get(name, empty)), *cells_of(theirs.get(name, empty))]
             for name in names
@@ -150,10 +149,10 @@ def grid(
     )
 
 
-def head_of(side: str) -> list[str]:
-    words = [f"backbones ({side})"]
+def head_of(whose: str) -> list[str]:
+    words = [f"backbones ({whose})"]
     for kind in COEFFICIENTS:
-        words += [f"{kind} ({side})", f"{kind} p (Holm, {side})"]
+        words += [f"{kind} ({whose})", f"{kind} p (Holm, {whose})"]
     return words
 
 

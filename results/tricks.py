@@ -1,19 +1,19 @@
-"""What each trick added: every recipe against the one that it builds on, in every task.
+"""What each trick added: the recipes of Bag of Tricks' tables 8 and 9, each against the one before.
 
-The question of Bag of Tricks' tables 8 and 9, with intervals; the published differences beside.
+In every task, with intervals, and beside the published differences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from results import paired
+from results import paired, transfer
 from results.compare import declare
-from results.declarations import Declaration, Where
-from results.formats import not_comparable
+from results.declarations import Declaration
+from results.formats import not_comparable, side
 from results.grid import DASH, Grid
 from results.index import Index
 from results.paired import SURE, Comparison
@@ -22,7 +22,8 @@ from results.published import Published
 from results.record import RecordError
 from results.statistics import CONFIDENCE, RESAMPLES
 from results.tables import RANDOM, Table, build
-from results.transfer import DOWNSTREAM
+
+NOTHING = "no recipe of Bag of Tricks has been measured together with the one before it"
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,13 @@ STEPS = (
     Step("cosine decay", "cosine", "d-efficient"),
     Step("label smoothing", "smooth", "cosine"),
     Step("distillation", "distill", "smooth"),
-    Step("mixup, 200 epochs", "mixup", "smooth"),
-    Step("mixup, 120 epochs", "mixup-120", "smooth"),
-    Step("distillation with mixup, 200 epochs", "best", "mixup"),
-    Step("distillation with mixup, 120 epochs", "best-120", "mixup-120"),
+    Step("mixup and longer training", "mixup", "smooth"),
+    Step("mixup, equal epochs", "mixup-120", "smooth"),
+    Step("distillation, with mixup", "best", "mixup"),
+    Step("distillation, with mixup, equal epochs", "best-120", "mixup-120"),
 )
 # The published table and metric beside a task's.
-PUBLISHED = {
-    "pretrain top1": ("bag-of-tricks/8", "top1"),
-    "detect map": ("bag-of-tricks/8", "map"),
-    "segment miou": ("bag-of-tricks/9", "miou"),
-}
+PUBLISHED = transfer.PUBLISHED | {"pretrain top1": ("bag-of-tricks/8", "top1")}
 
 
 def grid(
@@ -60,63 +57,62 @@ def grid(
     skipped: Sequence[str] = (),
     count: int = RESAMPLES,
 ) -> Grid:
-    """A line for each step of which both recipes were measured in some task.
+    """A line for each step of which both recipes were measured on the same test of some task.
 
     Args:
         folders: of the runs, by `run_name`.
         count: of resamples of the test images.
 
     Raises:
-        RecordError: there is no such step, what a run kept is not its record's, or so few resamples
-            can tell nothing.
+        RecordError: there is no such step, or so few resamples can tell nothing.
     """
+    bases = [_base(step, index) for step in STEPS]
+    tasks = [
+        (("pretrain", *transfer.DOWNSTREAM).index(it.stage), it.task)
+        for it in index.kinds
+        if it.stage in ("pretrain", *transfer.DOWNSTREAM)
+    ]
     labels = {it.recipe for it in index.kinds}
-    steps = [(step, base) for step in STEPS if (base := _base(step, index)) in labels]
-    steps = [(step, base) for step, base in steps if step.recipe in labels]
-    if not steps:
-        raise RecordError(
-            "no recipe of Bag of Tricks has been measured together with the one that it builds on"
-        )
-    measured = sorted({label for step, base in steps for label in (step.recipe, base)})
-    table = build(declare(index, measured, _tasks(index, measured), []), index, {}, skipped)
-    found, refused = _comparisons(table, steps, folders, count)
+    wanted = sorted(labels & {*bases, *(step.recipe for step in STEPS)})
+    if not wanted or not tasks:
+        raise RecordError(NOTHING)
+    declared = declare(index, wanted, [task for _, task in sorted(set(tasks))], [])
+    table = build(declared, index, {}, skipped)
+    found, refused = _comparisons(table, bases, folders, count)
+    if not found:
+        raise RecordError("\n".join([NOTHING, *refused]))
     if (reason := paired.too_few(list(found.values()), count)) is not None:
         raise RecordError(reason)
-    sure = dict(zip(found, paired.corrected(list(found.values())), strict=True))
-    columns = [j for j, _ in enumerate(table.columns) if any(place[1] == j for place in found)]
-    side = "ours" if table.protocol == "paper" else table.protocol
-    head, lines, bold = ["adds", "recipe", "compared with"], [], set()
+    found = dict(zip(found, paired.corrected(list(found.values())), strict=True))
+    columns = sorted({j for _, j in found})
+    shown = build(
+        replace(declared, columns=tuple(table.columns[j] for j in columns)), index, {}, skipped
+    )
+    head, bold = ["adds", "recipe", "compared with"], set()
     for j in columns:
         key = table.columns[j].key
-        head += [f"{key} ({side})", *([f"{key} published"] if key in PUBLISHED else [])]
-    for i, (step, base) in enumerate(steps):
-        line = [step.adds, step.recipe, base]
+        head += [f"{key} ({side(table.protocol)})"]
+        head += [f"{key} published"] if key in PUBLISHED else []
+    lines: list[list[str]] = []
+    for i in sorted({i for i, _ in found}):
+        line = [STEPS[i].adds, STEPS[i].recipe, bases[i]]
         for j in columns:
-            it = sure.get((i, j))
+            it = found.get((i, j))
             if it is not None and it.corrected is not None and it.corrected <= SURE:
-                bold.add((i, len(line)))
-            line.append(DASH if it is None else _signed(it, step.recipe))
+                bold.add((len(lines), len(line)))
+            line.append(DASH if it is None else _signed(it, STEPS[i].recipe))
             if (key := table.columns[j].key) in PUBLISHED:
-                line.append(_published(step, published, *PUBLISHED[key]))
+                line.append(_published(STEPS[i], published, *PUBLISHED[key]))
         lines.append(line)
     return Grid(
         title=f"What each trick added (protocol {table.protocol})",
-        preamble="Differences in points, with and without it.",
+        preamble="The recipe minus the one that it is compared with, in points.",
         warning=not_comparable(table.protocol),
         head=head,
         lines=lines,
         bold=frozenset(bold),
-        notes=(*_notes(list(sure.values())), *refused, *table.notes),
+        notes=(*_notes(list(found.values())), *refused, *shown.notes),
     )
-
-
-def _tasks(index: Index, labels: Sequence[str]) -> list[str]:
-    """What these were measured in: the source task first, then as `transfer` orders them."""
-    order = ("pretrain", *DOWNSTREAM)
-    found = {(order.index(it.stage), it.task) for it in index.kinds if it.stage in order}
-    return [
-        task for _, task in sorted(found) if index.select(Where(task=task, recipes=tuple(labels)))
-    ]
 
 
 def _base(step: Step, index: Index) -> str:
@@ -125,40 +121,35 @@ def _base(step: Step, index: Index) -> str:
         return step.base
     architectures = {it.backbone.architecture for it in index.kinds if it.recipe == step.recipe}
     for it in index.kinds:
-        if fnmatchcase(it.recipe, RANDOM) and it.backbone.architecture in architectures:
+        if fnmatchcase(it.backbone.source, RANDOM) and it.backbone.architecture in architectures:
             return it.recipe
     return step.base
 
 
 def _comparisons(
-    table: Table, steps: Sequence[tuple[Step, str]], folders: Mapping[str, Path], count: int
+    table: Table, bases: Sequence[str], folders: Mapping[str, Path], count: int
 ) -> tuple[dict[tuple[int, int], Comparison], list[str]]:
-    """By step and column, where both were measured; and why columns were not compared."""
+    """By step and column, where both were measured; and why others were not compared."""
     rows = {row.heading: line for row, line in zip(table.rows, table.cells, strict=True)}
     found: dict[tuple[int, int], Comparison] = {}
     refused = []
     for j, column in enumerate(table.columns):
-        # the table's notes have the complaints
+        # the table's notes say why a cell's runs were not averaged
         cells = {
             label: line[j]
             for label, line in rows.items()
             if line[j].runs and line[j].complaint is None
         }
-        pairs = [
-            (i, step.recipe, base)
-            for i, (step, base) in enumerate(steps)
-            if step.recipe in cells and base in cells
-        ]
-        if not pairs:
-            continue
-        try:
-            loaded = paired.sides(cells, str(column.metric), folders, count)
-        except RecordError as error:
-            refused.append(f"{column.heading}: nothing compared: {error}")
-            continue
-        sides = {side.label: side for side in loaded}
-        for i, recipe, base in pairs:
-            found[i, j] = paired.compare(sides[recipe], sides[base])
+        for i, (step, base) in enumerate(zip(STEPS, bases, strict=True)):
+            if step.recipe not in cells or base not in cells:
+                continue
+            pair = {label: cells[label] for label in (step.recipe, base)}
+            try:
+                sides = paired.sides(pair, str(column.metric), folders, count)
+            except RecordError as error:
+                refused.append(f"{column.heading}, {step.recipe}: not compared: {error}")
+            else:
+                found[i, j] = paired.compare(*sides)
     return found, refused
 
 
@@ -190,16 +181,19 @@ def _figure(declared: Declaration, published: Published, label: str, column: str
 
 
 def _notes(found: Sequence[Comparison]) -> list[str]:
-    bases = " or ".join(sorted({it.basis for it in found if it.basis}))
-    told = sum(it.p is not None for it in found)
+    sure = [it for it in found if it.p is not None]
+    missing = dict.fromkeys(it.missing for it in found if it.p is None)
     notes = [
         "(n): seeds, of the side that has fewer; with one, what another seed changes is in neither "
         "interval nor p"
     ]
-    if told:
+    if sure:
+        bases = " or ".join(sorted({it.basis for it in sure}))
         notes.insert(
             0,
-            f"intervals: {CONFIDENCE:.0%}, {bases}; bold: p <= {SURE} by Holm over the {told} "
-            f"comparisons in this table",
+            f"intervals: {CONFIDENCE:.0%}, {bases}; bold: p <= {SURE} by Holm over the "
+            f"{len(sure)} comparisons in this table",
         )
+    if missing:
+        notes.append(f"without an interval, how surely cannot be said: {'; '.join(missing)}")
     return notes

@@ -5,4 +5,4 @@ root = "BCCD"
 parts = dict(train=[("", "trainval")], test=[("", "test")])
 sizes = dict(train=292, test=72)
 classes = ["RBC", "WBC", "Platelets"]
-get_it = "make data PROTOCOL=mini ARCHIVES=DIR; see docs/data.md"
+get_it = "github.com/Shenggan/BCCD_Dataset, then make data PROTOCOL=mini; see docs/data.md"

@@ -1,7 +1,7 @@
 # CamVid's own val pictures in place of its test pictures, to choose a segmenter's settings on.
 _base_ = "camvid.py"
 
-mirrors = "ade20k-val"
+mirrors = "camvid-val"
 folders = dict(train=("train", "trainannot"), test=("val", "valannot"))
 splits = dict(train="train", test="val")
 sizes = dict(_delete_=True, train=367, val=101)

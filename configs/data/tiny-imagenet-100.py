@@ -6,4 +6,4 @@ wnids = (0, 100)  # in the order of wnids.txt; 100 to 120 are kept for tinyloc
 splits = dict(train="train", test="val")
 sizes = dict(train=50_000, val=5_000)
 classes = 100
-get_it = "make data PROTOCOL=mini ARCHIVES=DIR; see docs/data.md"
+get_it = "cs231n.stanford.edu/tiny-imagenet-200.zip, then make data PROTOCOL=mini; see docs/data.md"

@@ -6,4 +6,4 @@ wnids = (100, 120)  # in the order of wnids.txt; the source of the mini protocol
 parts = dict(train=[("", "trainval")], test=[("", "test")])
 sizes = dict(train=1_111, test=111)
 classes = None  # the wnids of tinyloc/classes.txt
-get_it = "make data PROTOCOL=mini ARCHIVES=DIR; see docs/data.md"
+get_it = "make data PROTOCOL=mini, once Tiny-ImageNet is there; see docs/data.md"

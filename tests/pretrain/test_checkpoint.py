@@ -205,7 +205,7 @@ def test_state_round_trip(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert checkpoint.load_state(folder, CPU) is None
 
-    checkpoint.save_state(folder, 12, state)
+    checkpoint.save_state(folder, 12, state, "")
 
     found = checkpoint.load_state(folder, CPU)
     model = found.pop("model")
@@ -216,7 +216,7 @@ def test_state_round_trip(tmp_path: Path) -> None:
 
 def save(folder: Path, *steps: int) -> None:
     for step in steps:
-        checkpoint.save_state(folder, step, {"model": {"w": WEIGHTS + step}, "step": step})
+        checkpoint.save_state(folder, step, {"model": {"w": WEIGHTS + step}, "step": step}, "")
 
 
 @pytest.fixture
@@ -361,8 +361,8 @@ def test_what_is_not_finite_is_not_saved(run: Path, value: float, place: tuple, 
     holder.view(-1)[1] = value
     before = {path: path.read_bytes() for path in run.iterdir()}
 
-    with pytest.raises(Diverged, match=rf"^step 15: {name} is not finite, so this state was not"):
-        checkpoint.save_state(run, 15, state)
+    with pytest.raises(Diverged, match=rf"^step 15: {name} is not .*: lower it;"):
+        checkpoint.save_state(run, 15, state, "lower it")
 
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 

@@ -36,10 +36,10 @@ def power_goes(monkeypatch: pytest.MonkeyPatch, save: int, after: bool) -> None:
     """A run dies when it has saved so many times, or just before the last of these."""
     whole, saves = checkpoint.save_state, []
 
-    def save_and_stop(folder: Path, step: int, state: dict) -> None:
+    def save_and_stop(folder: Path, step: int, *state: object) -> None:
         saves.append(step)
         if len(saves) < save or after:
-            whole(folder, step, state)
+            whole(folder, step, *state)
         if len(saves) == save:
             raise Stop
 
@@ -168,7 +168,7 @@ def test_the_time_of_all_attempts_counts(
             train.fit(job)
     path = checkpoint.states(job.out)[0]
     state = checkpoint.load_state(job.out, CPU)
-    checkpoint.save_state(job.out, 3, state | {"wall": 1000.0, "seconds": 500.0})
+    checkpoint.save_state(job.out, 3, state | {"wall": 1000.0, "seconds": 500.0}, "")
     began = time.perf_counter()
 
     outcome = train.fit(job)

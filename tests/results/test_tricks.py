@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import correct, published, record, tricks
+from results import correct, published, record, store, tricks
 from results.__main__ import main
+from results.agreement import run_name
 from results.grid import Grid
 from results.index import Index
 from results.record import Backbone, Record, RecordError
@@ -44,9 +45,9 @@ def add(make: Make, tmp_path: Path) -> Callable[..., np.ndarray]:
 
 
 def shown(runs: Path, count: int = FEW) -> Grid:
-    found = {path.parent: record.read(path) for path in runs.rglob("record.json")}
-    folders = {f"{run.task}/{run.recipe}/seed{run.seed}": path for path, run in found.items()}
-    return tricks.grid(Index(list(found.values())), folders, published.load(), count=count)
+    found = {path: record.read(path) for path in runs.rglob("record.json")}
+    index, folders = Index(list(found.values())), store.folders(found)
+    return tricks.grid(index, folders, published.load(), count=count)
 
 
 def line(grid: Grid, adds: str) -> dict[str, str]:
@@ -123,10 +124,10 @@ BESIDE = {
     "cosine decay": ("+0.75", "+0.93", "+0.45"),
     "label smoothing": ("+0.43", "+1.48", "-0.58"),
     "distillation": ("+0.33", "+0.25", "+0.15"),
-    "mixup, 200 epochs": ("+0.82", "+0.39", "-0.76"),
-    "distillation with mixup, 200 epochs": ("+0.13", "+0.23", "+0.41"),
-    "mixup, 120 epochs": ("-", "-", "-"),
-    "distillation with mixup, 120 epochs": ("-", "-", "-"),
+    "mixup and longer training": ("+0.82", "+0.39", "-0.76"),
+    "distillation, with mixup": ("+0.13", "+0.23", "+0.41"),
+    "mixup, equal epochs": ("-", "-", "-"),
+    "distillation, with mixup, equal epochs": ("-", "-", "-"),
 }
 
 
@@ -141,7 +142,8 @@ def test_the_published_differences_stand_beside(make: Make) -> None:
             {"stage": "segment", "mirrors": "ade20k", "values": {"miou": 20.0}},
         )
     ]
-    grid = tricks.grid(Index(runs), dict.fromkeys(names(runs), Path()), published.load())
+    folders = dict.fromkeys(map(run_name, runs), Path())
+    grid = tricks.grid(Index(runs), folders, published.load())
 
     beside = [f"{key} published" for key in ("pretrain top1", "detect map", "segment miou")]
     found = {adds: tuple(line(grid, adds)[key] for key in beside) for adds in BESIDE}
@@ -150,25 +152,41 @@ def test_the_published_differences_stand_beside(make: Make) -> None:
     assert grid.head[3].startswith("pretrain"), "the source task comes first"
 
 
-def names(runs: list[Record]) -> list[str]:
-    return [f"{run.task}/{run.recipe}/seed{run.seed}" for run in runs]
-
-
-def test_what_cannot_be_compared_is_told(add: Callable, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_told_and_hides_nothing_else(
+    add: Callable, tmp_path: Path
+) -> None:
     add("smooth", 0.8)
-    add("cosine", 0.7, fingerprint="f" * 64)
-    add("d-efficient", 0.7, task="linear-places365")
-    add("cosine", 0.7, task="linear-places365")
+    add("cosine", 0.7)
+    add("d-efficient", 0.6)
+    add("b-standard", 0.6, fingerprint="f" * 64)
     grid = shown(tmp_path)
-    assert line(grid, "cosine decay")["linear-places365 top1 (demo)"] != "-"
-    assert LINEAR not in grid.head
-    (note,) = (it for it in grid.notes if "nothing compared" in it)
-    assert note.startswith("linear-cifar10 top1: nothing compared: ")
+    assert [it[0] for it in grid.lines] == ["cosine decay", "label smoothing"]
+    assert line(grid, "cosine decay")[LINEAR] != "-"
+    (note,) = (it for it in grid.notes if "not compared" in it)
+    assert note.startswith("linear-cifar10 top1, d-efficient: not compared: ")
     assert "not of the same test" in note
 
 
+def test_no_number_no_line_and_no_table(add: Callable, tmp_path: Path) -> None:
+    add("smooth", 0.8)
+    add("cosine", 0.7, task="linear-places365")
+    with pytest.raises(RecordError, match="the one before it"):
+        shown(tmp_path)
+    add("smooth", 0.8, task="linear-places365", fingerprint="f" * 64)
+    with pytest.raises(RecordError, match=r"smooth: not compared: .*not of the same test"):
+        shown(tmp_path)
+
+
+def test_what_is_not_sure_says_so(make: Make) -> None:
+    runs = [make(recipe=recipe) for recipe in ("smooth", "cosine")]
+    grid = tricks.grid(Index(runs), dict.fromkeys(map(run_name, runs), Path()), published.load())
+    (note,) = (it for it in grid.notes if "how surely cannot be said" in it)
+    assert "wants two on each side" in note
+    assert not any("Holm" in it for it in grid.notes)
+
+
 def test_without_a_pair_there_is_no_table(make: Make) -> None:
-    with pytest.raises(RecordError, match="the one that it builds on"):
+    with pytest.raises(RecordError, match="the one before it"):
         tricks.grid(Index([make(recipe="smooth")]), {}, published.load())
 
 
