@@ -37,5 +37,6 @@ def test_the_tables_are_built_from_them_byte_for_byte(protocol: str, tmp_path: P
     options[-1] = str(tmp_path / "tricks.md")
     assert main(["tricks", "--protocol", protocol, *options]) == 0
 
+    # made by the two commands above, with results/tables/<protocol> in place of the scratch folder
     built = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert built == {path.name: path.read_bytes() for path in (TABLES / protocol).iterdir()}
