@@ -67,16 +67,7 @@ def grid(
         RecordError: there is no such step, or so few resamples can tell nothing.
     """
     bases = [_base(step, index) for step in STEPS]
-    tasks = [
-        (("pretrain", *transfer.DOWNSTREAM).index(it.stage), it.task)
-        for it in index.kinds
-        if it.stage in ("pretrain", *transfer.DOWNSTREAM)
-    ]
-    labels = {it.recipe for it in index.kinds}
-    wanted = sorted(labels & {*bases, *(step.recipe for step in STEPS)})
-    if not wanted or not tasks:
-        raise RecordError(NOTHING)
-    declared = declare(index, wanted, [task for _, task in sorted(set(tasks))], [])
+    declared = _declaration(index, bases)
     table = build(declared, index, {}, skipped)
     found, refused = _comparisons(table, bases, folders, count)
     if not found:
@@ -113,6 +104,20 @@ def grid(
         bold=frozenset(bold),
         notes=(*_notes(list(found.values())), *refused, *shown.notes),
     )
+
+
+def _declaration(index: Index, bases: Sequence[str]) -> Declaration:
+    """All that take part, by the tasks' headlines: the source task's first.
+
+    Raises:
+        RecordError: none of them was measured.
+    """
+    order = ("pretrain", *transfer.DOWNSTREAM)
+    tasks = sorted({(order.index(it.stage), it.task) for it in index.kinds if it.stage in order})
+    labels = {it.recipe for it in index.kinds} & {*bases, *(step.recipe for step in STEPS)}
+    if not labels or not tasks:
+        raise RecordError(NOTHING)
+    return declare(index, sorted(labels), [task for _, task in tasks], [])
 
 
 def _base(step: Step, index: Index) -> str:
