@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from results.papers import TRANSFERRED
 from results.record import Record
 
+LINEAR = "linear-"
 TASKS = {
     "pretrain": "make pretrain VARIANT={backbone} PROTOCOL={protocol}",
     "detect": "make detect VARIANT={backbone} PROTOCOL={protocol}",
@@ -27,8 +28,21 @@ class Measured:
     command: str
 
 
-def coverage(records: Iterable[Record], protocol: str) -> list[list[Measured]]:
-    """Every backbone, in rows, on every task, in columns."""
+def coverage(
+    records: Iterable[Record], protocol: str, data_sets: Collection[str] | None = None
+) -> list[list[Measured]]:
+    """Every backbone, in rows, on every task, in columns.
+
+    Args:
+        data_sets: those that the protocol has; a probe on another cannot be missing. None: any.
+    """
+    tasks = {
+        task: command
+        for task, command in TASKS.items()
+        if data_sets is None
+        or not task.startswith(LINEAR)
+        or task.removeprefix(LINEAR) in data_sets
+    }
     seeds: dict[tuple[str, str], set[int]] = {}
     for run in records:
         seeds.setdefault((run.recipe, run.task), set()).add(run.seed)
@@ -40,7 +54,7 @@ def coverage(records: Iterable[Record], protocol: str) -> list[list[Measured]]:
                 len(seeds.get((backbone, task), ())),
                 command.format(backbone=backbone, protocol=protocol),
             )
-            for task, command in TASKS.items()
+            for task, command in tasks.items()
         ]
         for backbone in TRANSFERRED
     ]

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import itables
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -89,19 +90,21 @@ def page(
     found = entries(material.records, runs)
     index, figures_published = Index(list(material.records.values())), published.load()
     built = [build(it, index, figures_published) for it in declarations]
-    cells = coverage.coverage(material.records.values(), material.protocol)
+    overlay = _overlay(material.protocol)
+    data_sets = overlay.get("datasets")
+    cells = coverage.coverage(material.records.values(), material.protocol, data_sets)
     script = _script()
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
             protocol=material.protocol,
-            note=_note(material.protocol),
+            note=overlay.get("note", ""),
             warning=formats.SMALLER_DATA.get(material.protocol),
             newest=max(it.finished for it in material.records.values()),
             data_sets=_data_sets(material.records.values()),
             coverage=cells,
-            tasks=list(coverage.TASKS),
+            tasks=[it.task for it in cells[0]],
             missing=coverage.missing(cells),
             tables=[
                 *(shown(table, found) for table in built if not table.empty),
@@ -256,13 +259,13 @@ def _data_sets(records: Iterable[Record]) -> list[record.Dataset]:
     return [sets[key] for key in sorted(sets)]
 
 
-def _note(protocol: str) -> str:
-    """A protocol's own words on what it is; empty for one that has none, or no file here."""
+def _overlay(protocol: str) -> Mapping[str, Any]:
+    """What a protocol says of itself; empty for one that has no file here."""
     # mmengine takes a second to import, and only this needs it
     from pretrain import recipe
 
     known = protocol in recipe.names("protocol")
-    return recipe.read_protocol(protocol).get("note", "") if known else ""
+    return recipe.read_protocol(protocol).to_dict() if known else {}
 
 
 def _environment() -> Environment:

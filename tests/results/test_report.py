@@ -106,6 +106,12 @@ def test_coverage_counts_seeds(make: Make) -> None:
     assert "make probe VARIANT=mixup DATASET=cifar10 PROTOCOL=mini" in commands
 
 
+def test_a_probe_that_the_protocol_has_no_data_for_is_not_missing(make: Make) -> None:
+    cells = coverage.coverage([make(recipe="best")], "mini", ["imagenet", "voc", "cifar10"])
+    assert [it.task for it in cells[0]] == ["pretrain", "detect", "segment", "linear-cifar10"]
+    assert not [it for it in coverage.missing(cells) if "places365" in it.command]
+
+
 def test_anchors_of_names_that_differ_in_signs_alone_differ() -> None:
     assert report.anchors(["a/b", "a b", "A-b", "<>"], "run") == {
         "a/b": "run-a-b",
