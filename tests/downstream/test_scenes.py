@@ -132,7 +132,7 @@ def test_no_blur():
 @pytest.mark.parametrize("gone", ["train", "trainannot"])
 def test_a_missing_folder_is_named(gone: str, camvid: Config, tmp_path: Path):
     (tmp_path / "camvid" / gone).rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=f"camvid: .*{gone}: no such folder. To get it: make data"):
+    with pytest.raises(InputError, match=f"camvid: .*{gone}: no such folder. To get it: .*, then make data"):
         scenes.dataset_config(camvid, tmp_path, "train", LOAD)
 
 
@@ -144,7 +144,7 @@ def test_a_picture_without_labels_is_named(camvid: Config, tmp_path: Path):
 
 def test_a_wrong_count_is_refused(camvid: Config, tmp_path: Path):
     camvid.sizes = dict(train=4, test=1)
-    with pytest.raises(InputError, match=r"1 images, expected 4\. To get it: make data"):
+    with pytest.raises(InputError, match=r"1 images, expected 4\. To get it: .*, then make data"):
         scenes.dataset_config(camvid, tmp_path, "train", LOAD)
 
 
