@@ -132,7 +132,8 @@ def test_no_blur():
 @pytest.mark.parametrize("gone", ["train", "trainannot"])
 def test_a_missing_folder_is_named(gone: str, camvid: Config, tmp_path: Path):
     (tmp_path / "camvid" / gone).rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=f"camvid: .*{gone}: no such folder. To get it: .*, then make data"):
+    told = rf"camvid: .*{gone}: no such folder\. To get it: .*, then make data"
+    with pytest.raises(InputError, match=told):
         scenes.dataset_config(camvid, tmp_path, "train", LOAD)
 
 
