@@ -8,7 +8,7 @@ from pathlib import Path
 
 from results import ablations
 from results.record import Record
-from results.store import DETECTORS, PROBES
+from results.store import PROBES, choices
 
 RECIPES = tuple(
     sorted(
@@ -36,7 +36,7 @@ def command_of(run: Record) -> str | None:
 
 def _pretrain(run: Record) -> list[str] | None:
     chosen = _recipe(run.recipe, run.backbone.architecture)
-    dataset = _dataset(run, run.task.removeprefix("pretrain"))
+    dataset = _choices(run)
     return None if chosen is None or dataset is None else ["pretrain", *chosen, *dataset]
 
 
@@ -58,22 +58,15 @@ def _downstream(run: Record) -> list[str] | None:
     words = ["probe", "--mode", run.stage] if probe else [run.stage]
     variant = run.backbone.source.removeprefix("recipe:")
     named = ["--variant" if variant != run.backbone.source else "--backbone", variant]
-    rest = run.task.removeprefix(run.stage)
-    for detector in DETECTORS if run.stage == "detect" else ():
-        if rest == f"-{detector}" or rest.startswith(f"-{detector}-"):
-            rest = rest.removeprefix(f"-{detector}")
-            named += ["--detector", detector]
-    dataset = _dataset(run, rest)  # of --images, the name tells the last folder of a path
-    return None if dataset is None else [*words, *named, *dataset, *_geometries(run)]
+    chosen = _choices(run)  # of --images, the name tells the last folder of a path
+    return None if chosen is None else [*words, *named, *chosen, *_geometries(run)]
 
 
-def _dataset(run: Record, rest: str) -> list[str] | None:
-    """What is left of a task's name after the stage: nothing, or the data set's."""
-    names = {name.replace("/", "-"): name for name in (run.dataset.mirrors, run.dataset.name)}
-    if not rest:
-        return []
-    name = names.get(rest.removeprefix("-"))
-    return None if name is None else ["--dataset", name]
+def _choices(run: Record) -> list[str] | None:
+    found = choices(run)
+    return (
+        None if found is None else [it for key, name in found.items() for it in (f"--{key}", name)]
+    )
 
 
 def _geometries(run: Record) -> Iterable[str]:

@@ -27,6 +27,7 @@ from results.figures import Drawn
 from results.figures.drawing import Material
 from results.grid import DASH, Grid
 from results.index import Index
+from results.published import Published
 from results.record import Record, RecordError
 from results.tables import Table, build
 
@@ -91,8 +92,7 @@ def page(
     index, figures_published = Index(list(material.records.values())), published.load()
     built = [build(it, index, figures_published) for it in declarations]
     overlay = _overlay(material.protocol)
-    data_sets = overlay.get("datasets")
-    cells = coverage.coverage(material.records.values(), material.protocol, data_sets)
+    cells = coverage.coverage(material.records.values(), material.protocol, overlay.get("datasets"))
     script = _script()
     return (
         _environment()
@@ -108,8 +108,8 @@ def page(
             missing=coverage.missing(cells),
             tables=[
                 *(shown(table, found) for table in built if not table.empty),
-                *_tricks(index, material.records),
-                *_correlations(index),
+                *_tricks(index, material.records, figures_published),
+                *_correlations(index, figures_published),
             ],
             empty=[table.declaration.name for table in built if table.empty],
             figures=[it for it in figures if not it.reason],
@@ -193,19 +193,18 @@ def shown(table: Table, found: Sequence[Entry]) -> ShownTable:
     return ShownTable(f"table-{table.declaration.file}", grid, lines)
 
 
-def _tricks(index: Index, records: Mapping[Path, Record]) -> list[ShownTable]:
-    """What each trick added; empty where no recipe is there with the one that it builds on."""
+def _tricks(index: Index, records: Mapping[Path, Record], figures: Published) -> list[ShownTable]:
+    """What each trick added; empty where no recipe is there with the one before it."""
     try:
-        grid = tricks.grid(index, store.folders(records), published.load())
-        return [_plain("table-tricks", grid)]
+        return [_plain("table-tricks", tricks.grid(index, store.folders(records), figures))]
     except RecordError:
         return []
 
 
-def _correlations(index: Index) -> list[ShownTable]:
+def _correlations(index: Index, figures: Published) -> list[ShownTable]:
     """How source accuracy ranks with downstream metrics; empty where there are none."""
     try:
-        return [_plain("table-transfer", transfer.grid(index, published.load()))]
+        return [_plain("table-transfer", transfer.grid(index, figures))]
     except RecordError:
         return []
 

@@ -45,16 +45,24 @@ def is_trial(run: Record) -> bool:
         return True
     if run.dataset.name.endswith(VALIDATION):
         return True
-    return run.stage in (*PROBES, "detect", "segment") and run.task not in _plain_tasks(run)
+    if run.stage not in (*PROBES, "detect", "segment"):
+        return False
+    found = choices(run)
+    return found is None or (run.stage in PROBES and "dataset" not in found)
 
 
-def _plain_tasks(run: Record) -> set[str]:
-    """What a run's task may be called if nothing but detector and data set was chosen."""
-    names = (name.replace("/", "-") for name in (run.dataset.mirrors, run.dataset.name))
-    choices = {f"-{name}" for name in names} | (set() if run.stage in PROBES else {""})
-    detectors = [f"-{name}" for name in DETECTORS] if run.stage == "detect" else []
-    heads = [run.stage + detector for detector in ("", *detectors)]
-    return {head + choice for head in heads for choice in choices}
+def choices(run: Record) -> dict[str, str] | None:
+    """The `detector` and the `dataset` that a task's name has in it; None if it has more."""
+    found, rest = {}, run.task.removeprefix(run.stage)
+    for detector in DETECTORS if run.stage == "detect" else ():
+        if rest == f"-{detector}" or rest.startswith(f"-{detector}-"):
+            rest = rest.removeprefix(f"-{detector}")
+            found["detector"] = detector
+    names = {name.replace("/", "-"): name for name in (run.dataset.mirrors, run.dataset.name)}
+    if not rest:
+        return found
+    name = names.get(rest.removeprefix("-"))
+    return None if name is None else found | {"dataset": name}
 
 
 def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record], list[str]]:

@@ -6,7 +6,7 @@ In every task, with intervals, and beside the published differences.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from results.declarations import Declaration
 from results.formats import not_comparable, side
 from results.grid import DASH, Grid
 from results.index import Index
-from results.paired import SURE, Comparison
+from results.paired import SURE, Comparison, Side
 from results.papers import BAG_OF_TRICKS
 from results.published import Published
 from results.record import RecordError
 from results.statistics import CONFIDENCE, RESAMPLES
-from results.tables import RANDOM, Table, build
+from results.tables import RANDOM, Cell, Table, build
 
 NOTHING = "no recipe of Bag of Tricks has been measured together with the one before it"
 
@@ -67,8 +67,7 @@ def grid(
         RecordError: there is no such step, or so few resamples can tell nothing.
     """
     bases = [_base(step, index) for step in STEPS]
-    declared = _declaration(index, bases)
-    table = build(declared, index, {}, skipped)
+    table = build(_declaration(index, bases), index, {}, skipped)
     found, refused = _comparisons(table, bases, folders, count)
     if not found:
         raise RecordError("\n".join([NOTHING, *refused]))
@@ -76,9 +75,6 @@ def grid(
         raise RecordError(reason)
     found = dict(zip(found, paired.corrected(list(found.values())), strict=True))
     columns = sorted({j for _, j in found})
-    shown = build(
-        replace(declared, columns=tuple(table.columns[j] for j in columns)), index, {}, skipped
-    )
     head, bold = ["adds", "recipe", "compared with"], set()
     for j in columns:
         key = table.columns[j].key
@@ -102,22 +98,28 @@ def grid(
         head=head,
         lines=lines,
         bold=frozenset(bold),
-        notes=(*_notes(list(found.values())), *refused, *shown.notes),
+        notes=(*_notes(list(found.values())), *refused, *table.notes),
     )
 
 
 def _declaration(index: Index, bases: Sequence[str]) -> Declaration:
-    """All that take part, by the tasks' headlines: the source task's first.
+    """All that take part, by the headlines of tasks with a pair: the source task's first.
 
     Raises:
-        RecordError: none of them was measured.
+        RecordError: there is no pair.
     """
     order = ("pretrain", *transfer.DOWNSTREAM)
-    tasks = sorted({(order.index(it.stage), it.task) for it in index.kinds if it.stage in order})
-    labels = {it.recipe for it in index.kinds} & {*bases, *(step.recipe for step in STEPS)}
-    if not labels or not tasks:
+    measured = {(it.task, it.recipe) for it in index.kinds}
+    tasks: set[tuple[int, str]] = set()
+    labels: set[str] = set()
+    for it in index.kinds:
+        for step, base in zip(STEPS, bases, strict=True):
+            if it.stage in order and {(it.task, step.recipe), (it.task, base)} <= measured:
+                tasks.add((order.index(it.stage), it.task))
+                labels |= {step.recipe, base}
+    if not tasks:
         raise RecordError(NOTHING)
-    return declare(index, sorted(labels), [task for _, task in tasks], [])
+    return declare(index, sorted(labels), [task for _, task in sorted(tasks)], [])
 
 
 def _base(step: Step, index: Index) -> str:
@@ -145,17 +147,38 @@ def _comparisons(
             for label, line in rows.items()
             if line[j].runs and line[j].complaint is None
         }
-        for i, (step, base) in enumerate(zip(STEPS, bases, strict=True)):
-            if step.recipe not in cells or base not in cells:
-                continue
-            pair = {label: cells[label] for label in (step.recipe, base)}
+        pairs = [
+            (i, {label: cells[label] for label in (step.recipe, base)})
+            for i, (step, base) in enumerate(zip(STEPS, bases, strict=True))
+            if step.recipe in cells and base in cells
+        ]
+        if not pairs:
+            continue
+        metric = str(column.metric)
+        taking_part = {label: cell for _, pair in pairs for label, cell in pair.items()}
+        together = _together(taking_part, metric, folders, count)
+        for i, pair in pairs:
             try:
-                sides = paired.sides(pair, str(column.metric), folders, count)
+                sides = [together[it] for it in pair] if together else None
+                one, other = sides or paired.sides(pair, metric, folders, count)
             except RecordError as error:
-                refused.append(f"{column.heading}, {step.recipe}: not compared: {error}")
+                refused.append(f"{column.heading}, {STEPS[i].recipe}: not compared: {error}")
             else:
-                found[i, j] = paired.compare(*sides)
+                found[i, j] = paired.compare(one, other)
     return found, refused
+
+
+def _together(
+    cells: Mapping[str, Cell], metric: str, folders: Mapping[str, Path], count: int
+) -> dict[str, Side]:
+    """The sides by label, each run read and resampled once; empty where one does not fit.
+
+    Then every pair is to be read on its own, so that the odd one hides no other.
+    """
+    try:
+        return {side.label: side for side in paired.sides(cells, metric, folders, count)}
+    except RecordError:
+        return {}
 
 
 def _signed(found: Comparison, recipe: str) -> str:
@@ -188,17 +211,17 @@ def _figure(declared: Declaration, published: Published, label: str, column: str
 def _notes(found: Sequence[Comparison]) -> list[str]:
     sure = [it for it in found if it.p is not None]
     missing = dict.fromkeys(it.missing for it in found if it.p is None)
-    notes = [
-        "(n): seeds, of the side that has fewer; with one, what another seed changes is in neither "
-        "interval nor p"
-    ]
+    notes = []
     if sure:
         bases = " or ".join(sorted({it.basis for it in sure}))
-        notes.insert(
-            0,
+        notes.append(
             f"intervals: {CONFIDENCE:.0%}, {bases}; bold: p <= {SURE} by Holm over the "
-            f"{len(sure)} comparisons in this table",
+            f"{len(sure)} comparisons in this table"
         )
+    notes.append(
+        "(n): seeds, of the side that has fewer; with one, what another seed changes is in neither "
+        "interval nor p"
+    )
     if missing:
         notes.append(f"without an interval, how surely cannot be said: {'; '.join(missing)}")
     return notes
