@@ -128,7 +128,7 @@ $(DATA)/demo/manifest.json: $(wildcard demo/*.py) | $(ENVIRONMENT)
 
 .PHONY: recipes
 recipes: | $(ENVIRONMENT)
-	@$(PYTHON) -m pretrain.catalogue
+	@$(PYTHON) -m pretrain.recipes_command
 
 # --- pretraining ------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import sys
 
 COMMANDS = {
     "pretrain": ("pretrain.__main__", "train a backbone by a recipe"),
-    "recipes": ("pretrain.catalogue", "list the recipes, or compare two"),
+    "recipes": ("pretrain.recipes_command", "list the recipes, or compare two"),
     "evaluate": ("downstream.__main__", "accuracy at any resolutions and crop ratios"),
     "import": ("downstream.__main__", "turn a checkpoint of any style into the exchange file"),
     "detect": ("downstream.__main__", "Faster R-CNN on a backbone"),
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"trickbench: unknown command {command!r}: {' or '.join(near)}?", file=sys.stderr)
         return 2
     module, _ = COMMANDS[command]
-    single = module in ("pretrain.__main__", "pretrain.catalogue", "demo.__main__")
+    single = module in ("pretrain.__main__", "pretrain.recipes_command", "demo.__main__")
     return importlib.import_module(module).main(rest if single else [command, *rest])
 
 

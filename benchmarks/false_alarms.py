@@ -13,7 +13,7 @@ import argparse
 
 import numpy as np
 
-from results.statistics import over_seeds, p_value, resamples
+from results.stats.intervals import over_seeds, p_value, resamples
 
 SEEDS = (1, 2, 3, 5)
 SPREADS = (0.0, 1.0, 4.0)  # standard deviation over seeds, in points

@@ -39,23 +39,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from safetensors.torch import save as serialised  # noqa: E402
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save as serialised
 
-from pretrain import (  # noqa: E402
-    checkpoint,
-    command,
-    data,
-    distributed,
-    errors,
-    loader,
-    recipe,
-    train,
-    trainer,
-)
-from results.record import write_atomically  # noqa: E402
+from core import errors, exchange
+from core.files import write_atomically
+from core.runs import unfinished
+from core.runtime import distributed, resume_state
+from pretrain import recipe
+from pretrain.images import datasets, loader
+from pretrain.training import loop, trainer
 
 PATIENCE = 120  # seconds after which an attempt is taken to hang
 SETTLE = 15  # seconds that the processes left over by a killed one have to end by themselves
@@ -137,10 +132,10 @@ def render(folder: Path) -> None:
                 path.write_bytes(path.read_bytes()[:400])
 
 
-def image_set(folder: Path, split: str) -> data.ImageSet:
+def image_set(folder: Path, split: str) -> datasets.ImageSet:
     files = tuple(f"{split}/{path.name}" for path in sorted((folder / split).iterdir()))
     labels = np.arange(len(files)) % 3
-    return data.ImageSet("rendered", "imagenet", split, ("r", "g", "b"), labels, folder, files)
+    return datasets.ImageSet("rendered", "imagenet", split, ("r", "g", "b"), labels, folder, files)
 
 
 # --- in the process that is to be killed
@@ -189,9 +184,9 @@ def drive(orders: Orders) -> None:
 def train_once(folder: Path, setting: Setting) -> None:
     images = folder.parent / "images"
     with distributed.process_group() as device:
-        if not command.unfinished(folder / "run", setting.name, "weights.safetensors"):
+        if not unfinished(folder / "run", setting.name, "weights.safetensors"):
             return
-        job = train.Job(
+        job = loop.Job(
             setting.recipe,
             image_set(images, "train"),
             image_set(images, "val"),
@@ -201,7 +196,7 @@ def train_once(folder: Path, setting: Setting) -> None:
             workers=setting.workers,
             save_every=setting.save_every,
         )
-        outcome = train.fit(job)
+        outcome = loop.fit(job)
         if distributed.rank() == 0:
             weights = {name: tensor.contiguous() for name, tensor in outcome.tensors.items()}
             write_atomically(folder / "run" / "weights.safetensors", serialised(weights))
@@ -231,12 +226,12 @@ def take_notes(path: Path) -> None:
     around(trainer.Trainer, "resume", nothing, lambda it: note(*resumed, it.step))
     around(trainer.Trainer, "train_step", nothing, lambda it, _: note("step", it.step))
     around(loader.TrainingView, "__getitem__", lambda _, place: note("read", *place), nothing)
-    around(checkpoint, "write_state", lambda _, step, state: note("save", step), nothing)
+    around(resume_state, "write_state", lambda _, step, state: note("save", step), nothing)
 
 
 def die_writing(fatal: int, phase: str) -> None:
     """Kills the process in a write of a state: with half of it written, all of it, or renamed."""
-    save, fsync, rename = checkpoint.write_state, os.fsync, os.replace
+    save, fsync, rename = resume_state.write_state, os.fsync, os.replace
     saves: list[int] = []
 
     def die(*_: object) -> None:
@@ -258,7 +253,7 @@ def die_writing(fatal: int, phase: str) -> None:
             setattr(os, *changes.get(phase, ("replace", rename_and_die)))
         save(folder, step, state)
 
-    checkpoint.write_state = counted  # type: ignore[assignment]
+    resume_state.write_state = counted  # type: ignore[assignment]
 
 
 # --- in the process that kills
@@ -419,14 +414,14 @@ def refer(folder: Path, setting: Setting) -> Reference:
 
 def result(run: Path) -> dict[str, Any]:
     """What must come out the same, byte for byte."""
-    state = checkpoint.read_state(checkpoint.states(run)[0].read_bytes(), torch.device("cpu"))
+    state = resume_state.read_state(resume_state.states(run)[0].read_bytes(), torch.device("cpu"))
     history = json.loads((run / "history.json").read_text())
     for entry in (*history, *state["history"]):
         entry.pop("images_per_s")
-    tensors = dict(checkpoint.tensors_of(state))
+    tensors = dict(resume_state.tensors_of(state))
     return {
         "weights": (run / "weights.safetensors").read_bytes(),
-        "state": checkpoint.weights_sha256(tensors),
+        "state": exchange.weights_sha256(tensors),
         "step": state["step"],
         "history": history,
         "history in the state": state["history"],
@@ -480,7 +475,7 @@ def to_its_end(
     while True:
         plan = draw(rng, setting) if row.killed < kills else None
         kind = plan.kind if plan else ""
-        expected = [step_of(p) for p in checkpoint.states(folder / "run") if p not in damaged]
+        expected = [step_of(p) for p in resume_state.states(folder / "run") if p not in damaged]
         attempt = start(folder, setting, *(plan.write if plan else ()))
         row.attempts += 1
         with open(folder / "plans", "a") as file:
@@ -504,8 +499,8 @@ def to_its_end(
         for path, content in list(damaged.items()):
             if not path.exists() or path.read_bytes() != content:
                 del damaged[path]
-        states = checkpoint.states(folder / "run")
-        if len(states) == checkpoint.KEEP and not damaged and rng.random() < 0.3:
+        states = resume_state.states(folder / "run")
+        if len(states) == resume_state.KEEP and not damaged and rng.random() < 0.3:
             damaged[states[0]] = damage(states[0], rng)
             row.damaged += 1
     await_end(pids)
@@ -598,7 +593,7 @@ def check(
         if set(codes) != {75}:
             raise Wrong(f"{where}: statuses {codes}: only some processes have saved")
         steps = [int(n[1]) for n in attempt.notes() if n[0] in ("step", "save")]
-        if step_of(checkpoint.states(folder / "run")[0]) < max(steps):
+        if step_of(resume_state.states(folder / "run")[0]) < max(steps):
             raise Wrong(f"{where}: told to stop, it has not saved step {max(steps)}")
 
 
@@ -682,6 +677,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from benchmarks import kills as this  # under its own name, by which processes can import it
+    from benchmarks import kills as this
 
     sys.exit(this.main())

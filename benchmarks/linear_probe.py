@@ -28,7 +28,7 @@ import torch
 from mmengine.config import Config
 from sklearn.linear_model import LogisticRegression
 
-from downstream import logistic
+from downstream.probes import logistic
 
 Solution = list[tuple[np.ndarray, np.ndarray]]  # weights [D, K] and biases [K] of each penalty
 PENALTIES = Config.fromfile(str(Path(__file__).parents[1] / "configs/probe/linear.py")).penalties

@@ -56,7 +56,10 @@ from torchvision.transforms import v2
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pretrain import augment, data, decode, loader, recipe, streams  # noqa: E402
+from core.runtime.rng import generator
+from pretrain import recipe
+from pretrain.images import datasets, decode, loader
+from pretrain.images import transforms as image_transforms
 
 SIZES = {  # width and height: how many in 100, after ImageNet's training set
     (500, 375): 52,
@@ -117,9 +120,9 @@ def render(folder: Path, index: int) -> None:
     Image.fromarray(picture).save(folder / f"{index:05d}.jpg", quality=quality, subsampling=2)
 
 
-def image_set(files: tuple[str, ...]) -> data.ImageSet:
+def image_set(files: tuple[str, ...]) -> datasets.ImageSet:
     labels = np.zeros(len(files), np.int64)
-    return data.ImageSet("files", "imagenet", "train", ("all",), labels, Path("/"), files)
+    return datasets.ImageSet("files", "imagenet", "train", ("all",), labels, Path("/"), files)
 
 
 class Files(Dataset):
@@ -159,7 +162,9 @@ class Lighting:
 
     def __call__(self, image: Tensor) -> Tensor:
         alpha = torch.normal(0, self.noise, (3,))
-        return image + (augment.EIGENVECTORS @ (alpha * augment.EIGENVALUES)).view(3, 1, 1)
+        return image + (
+            image_transforms.EIGENVECTORS @ (alpha * image_transforms.EIGENVALUES)
+        ).view(3, 1, 1)
 
 
 def ours(job: Job, colours: bool) -> Iterator[Tensor]:
@@ -169,9 +174,9 @@ def ours(job: Job, colours: bool) -> Iterator[Tensor]:
         if not colours:
             yield images
             continue
-        rng = streams.generator("batch", 0, 0, step)
-        rgb = augment.colour(images, rng, job.recipe.hsv_jitter, job.recipe.pca_noise)
-        yield augment.normalise(rgb, job.recipe.mean, job.recipe.std)
+        rng = generator("batch", 0, 0, step)
+        rgb = image_transforms.colour(images, rng, job.recipe.hsv_jitter, job.recipe.pca_noise)
+        yield image_transforms.normalise(rgb, job.recipe.mean, job.recipe.std)
 
 
 def timms(job: Job, colours: bool, jitter: Any = None) -> Iterator[Tensor]:
@@ -233,7 +238,7 @@ def dalis(job: Job, colours: bool) -> Iterator[Tensor]:
             dtype=types.FLOAT,
         )
         alpha = fn.random.normal(stddev=job.recipe.pca_noise, shape=(3, 1))
-        basis = (augment.EIGENVECTORS * augment.EIGENVALUES).numpy() * 255
+        basis = (image_transforms.EIGENVECTORS * image_transforms.EIGENVALUES).numpy() * 255
         shift = fn.reshape(types.Constant(basis) * fn.transpose(alpha, perm=[1, 0]), shape=[3, 3])
         images = images + fn.reshape(fn.reductions.sum(shift, axes=1), shape=[1, 1, 3])
         mean, std = ([255 * x for x in m] for m in (job.recipe.mean, job.recipe.std))
@@ -374,7 +379,7 @@ def functions(files: tuple[str, ...], side: int, rounds: int) -> None:
     rng, inputs = np.random.default_rng(0), []
     for file in files:
         encoded = Path(file).read_bytes()
-        inputs.append((encoded, augment.random_crop_box(rng, *decode.size(encoded)), side))
+        inputs.append((encoded, image_transforms.random_crop_box(rng, *decode.size(encoded)), side))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, function in contenders.items():

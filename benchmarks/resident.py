@@ -28,7 +28,9 @@ import torch
 from PIL import Image, ImageFilter
 from timm.data import create_dataset, create_loader
 
-from pretrain import data, distributed, loader, recipe, resident
+from core.runtime import distributed
+from pretrain import recipe
+from pretrain.images import datasets, device_cache, loader
 
 SIDE = 64
 Batches = Callable[[], Iterator[torch.Tensor]]
@@ -45,11 +47,11 @@ def render(folder: Path, count: int) -> None:
 
 
 def ours(
-    args: argparse.Namespace, chosen: recipe.Recipe, images: data.ImageSet, device: torch.device
+    args: argparse.Namespace, chosen: recipe.Recipe, images: datasets.ImageSet, device: torch.device
 ) -> tuple[Batches, Batches, float]:
     """Batches of the resident set and of the loader, and the seconds that decoding took."""
     began = time.perf_counter()
-    kept = resident.load(images, device)
+    kept = device_cache.load(images, device)
     assert kept is not None, "pictures of one size"
     seconds = time.perf_counter() - began
 
@@ -58,8 +60,8 @@ def ours(
         return loader.batches_of(loader.training(view, places, args.workers))
 
     def from_device() -> Iterator[torch.Tensor]:
-        for draws, *_ in batches(resident.Draws(kept, chosen, 0)):
-            yield resident.batch(kept, draws, chosen)
+        for draws, *_ in batches(device_cache.Draws(kept, chosen, 0)):
+            yield device_cache.batch(kept, draws, chosen)
 
     def from_loader() -> Iterator[torch.Tensor]:
         for pixels, *_ in batches(loader.TrainingView(images, chosen, 0)):
@@ -129,7 +131,7 @@ def main() -> None:
     if not args.randaugment:
         chosen = replace(chosen, randaugment=None)
     with pictures(args) as folder:
-        images = data.load_folder(folder)
+        images = datasets.load_folder(folder)
         from_device, from_loader, seconds = ours(args, chosen, images, device)
         named = {
             "resident": from_device,

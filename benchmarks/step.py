@@ -30,7 +30,12 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.utils import NativeScaler
 
-from pretrain import data, distributed, models, recipe, trainer
+from core.runtime import distributed
+from core.runtime.watch import Watch
+from pretrain import recipe
+from pretrain.images import datasets
+from pretrain.model import architectures
+from pretrain.training import trainer
 
 CLASSES = 1000
 Step = Callable[[torch.Tensor, torch.Tensor], object]
@@ -47,7 +52,7 @@ def ours(args: argparse.Namespace, device: torch.device, colour: bool) -> Step:
     )
     if not colour:
         chosen = replace(chosen, hsv_jitter=0.0, pca_noise=0.0)
-    images = data.ImageSet(
+    images = datasets.ImageSet(
         name="noise",
         mirrors="imagenet",
         split="train",
@@ -60,7 +65,7 @@ def ours(args: argparse.Namespace, device: torch.device, colour: bool) -> Step:
     job = trainer.Job(chosen, images, images, out, 0, device, compiled=args.compile)
     moving = trainer.Trainer(job)
     moving.model.train()
-    watch = trainer.Watch(device)
+    watch = Watch(device)
 
     def step(pixels: torch.Tensor, labels: torch.Tensor) -> None:
         loss = moving.train_step([(pixels, labels, [])])
@@ -130,7 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
-    models.create(args.arch, 0)  # an unknown name is said so at once
+    architectures.create(args.arch, 0)  # an unknown name is said so at once
     with distributed.process_group() as device:
         steps = {
             "timm": timms(args, device),

@@ -25,10 +25,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from results import ablations
+from core.record import SCHEMA_VERSION
 from results.__main__ import main as trickbench
-from results.papers import PAPER_RECIPES, TABLE3, TABLES
-from results.record import SCHEMA_VERSION
+from results.papers import ablations
+from results.papers.tables import TABLE3, TABLES
+from results.tables.spec import PAPER_RECIPES
 
 # Stage, task, data set, metrics, and how many settings its config has.
 TASKS = (

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from downstream import prepare, sources
-from pretrain import command, data, recipe, tracking
-from pretrain.errors import exit_status
-from results import record
-from results.store import PROBES
+from core import cli, configs, files, runs
+from core.errors import exit_status
+from core.runtime import tracking
+from core.tasks import PROBES
+from downstream import prepare_data
+from downstream.backbones import sources
+from pretrain import recipe
 
 STAGES = {
     "evaluate": "top-1 and top-5 of a checkpoint and its classifier, at any resolutions",
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             stage,
             help=about,
             description=about,
-            parents=[command.arguments("", about)],
+            parents=[cli.arguments("", about)],
             add_help=False,
         )
         sub.add_argument("--variant", help="a recipe of ours, for example best")
@@ -58,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--protocol", help="whose sets to make ready, or to list")
     sub.add_argument("--data", type=Path, default=Path("data"), help="folder of all data sets")
     sub.add_argument("--archives", type=Path, help="folder of the archives")
-    sub.add_argument("--workers", type=int, default=command.default_workers())
+    sub.add_argument("--workers", type=int, default=cli.default_workers())
     about = "turns a checkpoint into the exchange file, and says what became of each tensor"
     sub = stages.add_parser("import", help=about, description=about)
     sub.add_argument("backbone", help=f"a recipe of ours, {sources.KINDS}")
@@ -75,12 +77,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    from downstream.engine import Task
+    from downstream.task import Task
 
     if args.backbone and sources.is_recipe(args.backbone):  # BACKBONE=best says VARIANT=best
         args.variant, args.backbone = args.backbone, None
     label = sources.label(args.variant, args.backbone)
-    protocol = recipe.read_protocol(args.protocol)
+    protocol = configs.read_protocol(args.protocol)
     evaluating = args.stage == "evaluate"
     role = args.dataset or protocol.stages.get("pretrain" if evaluating else args.stage)
     if evaluating:
@@ -90,13 +92,13 @@ def run(args: argparse.Namespace) -> None:
         raise recipe.InputError(
             f"name the data set to probe on (DATASET=): {', '.join(sorted(protocol.datasets))}"
         )
-    dataset = recipe.dataset_name(protocol, role)
-    out = record.run_folder(args.runs, args.protocol, name, label, args.seed)
+    dataset = configs.dataset_name(protocol, role)
+    out = runs.run_folder(args.runs, args.protocol, name, label, args.seed)
     if args.variant is not None:
         exchange = trained(args, protocol, role if evaluating else protocol.stages.pretrain)
         source = f"recipe:{args.variant}"
     else:
-        folder = record.run_folder(args.runs, args.protocol, "backbones", label, args.seed)
+        folder = runs.run_folder(args.runs, args.protocol, "backbones", label, args.seed)
         exchange = sources.exchange_of(args.backbone, folder, args.protocol, args.seed)
         source = args.backbone
     stage = args.mode if args.stage == "probe" else args.stage
@@ -107,24 +109,24 @@ def run(args: argparse.Namespace) -> None:
         *(stage, name, label, source, exchange, args.protocol, args.seed, out), tuple(args.track)
     )
     if args.stage == "evaluate":
-        from downstream import evaluate
+        from downstream.probes import resolution_sweep
 
-        evaluate.run(task, None if args.images else dataset, args)
+        resolution_sweep.run(task, None if args.images else dataset, args)
     elif args.stage == "detect":
-        from downstream import detect
+        from downstream.detection import faster_rcnn
 
         detector = args.detector or "c4"
-        detect.run(task, detector, dataset, args.data, args.workers, command.options(args))
+        faster_rcnn.run(task, detector, dataset, args.data, args.workers, cli.options(args))
     elif args.stage == "segment":
-        from downstream import segment
+        from downstream.segmentation import fcn
 
-        segment.run(task, dataset, args.data, args.workers, command.options(args))
+        fcn.run(task, dataset, args.data, args.workers, cli.options(args))
     elif args.mode in ("finetune", "linear-sgd"):
-        from downstream import finetune
+        from downstream.probes import finetune
 
         finetune.run(task, dataset, args.data, args.workers, probe_options(args))
     else:
-        from downstream import knn, linear, transferability
+        from downstream.probes import knn, linear, transferability
 
         probe = {"linear": linear, "knn": knn, "transferability": transferability}[args.mode]
         probe.run(task, dataset, args.data, args.workers, probe_options(args))
@@ -133,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
 def probe_options(args: argparse.Namespace) -> list[str]:
     """The settings of a probe that the user changes, `--limit` and `--train-size` among them."""
     few = [] if args.train_size is None else [f"train_size={args.train_size}"]
-    return [*command.options(args), *few]
+    return [*cli.options(args), *few]
 
 
 def data_sets(args: argparse.Namespace) -> None:
@@ -143,15 +145,15 @@ def data_sets(args: argparse.Namespace) -> None:
         InputError: a set is not as its config says, or the options are not this command's.
     """
     if args.what == "list":
-        prepare.describe_all(args.protocol)
+        prepare_data.describe_all(args.protocol)
     elif args.what == "check":
         if args.name is None:
             raise recipe.InputError("name the set to check: trickbench data check NAME")
-        prepare.check_files(args.name, args.data, args.workers)
+        prepare_data.check_files(args.name, args.data, args.workers)
     elif args.protocol is None:
         raise recipe.InputError("name the protocol whose data to make ready: --protocol mini")
     else:
-        prepare.run(args.protocol, args.data, args.archives)
+        prepare_data.run(args.protocol, args.data, args.archives)
 
 
 def imported(args: argparse.Namespace) -> None:
@@ -167,7 +169,7 @@ def imported(args: argparse.Namespace) -> None:
         spec = f"file:{sources.of_recipe(spec, args.runs, args.protocol, args.seed)}"
     if (ours := sources.exchange_file(spec)) is not None:
         path = args.out / "backbone.safetensors"
-        record.write_atomically(path, ours.read_bytes())
+        files.write_atomically(path, ours.read_bytes())
         account = f"{ours}: an exchange file already, every tensor under its own name"
     else:
         found = sources.find(spec, args.protocol, args.seed)
@@ -182,9 +184,9 @@ def trained(args: argparse.Namespace, protocol: Config, role: str) -> Path:
     Raises:
         InputError: that run has not finished yet.
     """
-    dataset = recipe.dataset_name(protocol, role)
-    source = recipe.dataset_name(protocol, protocol.stages.pretrain)
-    own = data.config(dataset).get("labels_of", dataset) == source
+    dataset = configs.dataset_name(protocol, role)
+    source = configs.dataset_name(protocol, protocol.stages.pretrain)
+    own = configs.config(dataset).get("labels_of", dataset) == source
     return sources.of_recipe(
         args.variant, args.runs, args.protocol, args.seed, dataset=None if own else role
     )

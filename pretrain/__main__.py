@@ -8,26 +8,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pretrain import (
-    checkpoint,
-    command,
-    complexity,
-    data,
-    distributed,
-    loader,
-    recipe,
-    tracking,
-    train,
-    trainer,
-)
-from pretrain.errors import InputError, exit_status
-from results import correct, record
+from core import cli, configs, files, record, runs
+from core.errors import InputError, exit_status
+from core.exchange import Exchange, load_exchange, save_exchange, weights_sha256
+from core.metrics import classification
+from core.runtime import distributed, tracking
+from pretrain import recipe
+from pretrain.images import datasets, loader, splits
+from pretrain.model import complexity
+from pretrain.training import loop, trainer
 
 TASK = "pretrain"
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = command.arguments("trickbench pretrain", "Trains a backbone by a recipe.")
+    parser = cli.arguments("trickbench pretrain", "Trains a backbone by a recipe.")
     parser.add_argument("recipe", help="a file of configs/pretrain, for example best")
     parser.add_argument("--arch", help="any architecture of timm, in place of the recipe's own")
     parser.add_argument("--teacher", type=Path, help="the teacher's backbone.safetensors")
@@ -49,29 +44,29 @@ def run(args: argparse.Namespace) -> None:
     chosen = recipe.load(
         args.recipe,
         args.protocol,
-        recipe.parse_options(command.options(args)),
+        configs.parse_options(cli.options(args)),
         args.dataset,
         args.arch,
     )
     label = recipe.label(args.recipe, args.arch, args.cfg_options)
     trial = "" if args.limit is None else f"-limit{args.limit}"
     task = task_name(args) + trial
-    out = record.run_folder(args.runs, args.protocol, task, label, args.seed)
+    out = runs.run_folder(args.runs, args.protocol, task, label, args.seed)
     teacher = teacher_path(args, chosen)
-    whole = data.load(chosen.dataset, args.data, "train")
-    train_set = data.limited(whole, chosen.limit, args.seed)
-    test_set = data.load(chosen.dataset, args.data, "test")
+    whole = datasets.load(chosen.dataset, args.data, "train")
+    train_set = splits.limited(whole, chosen.limit, args.seed)
+    test_set = datasets.load(chosen.dataset, args.data, "test")
     settings = recipe.as_dict(chosen)
     teacher_sha256 = weights_of(teacher) if teacher else None
-    fingerprint = data.fingerprint(train_set, test_set)
+    fingerprint = datasets.fingerprint(train_set, test_set)
     with distributed.process_group() as device:
         identity = [args.protocol, args.seed, settings, teacher_sha256, fingerprint]
-        if not command.unfinished(out, recipe.digest(identity), "backbone.safetensors"):
+        if not runs.unfinished(out, configs.digest(identity), "backbone.safetensors"):
             return
         if args.strict:
             refuse_unreadable(out, train_set, test_set, workers=args.workers)
-        outcome = train.fit(
-            train.Job(
+        outcome = loop.fit(
+            loop.Job(
                 recipe=chosen,
                 train=train_set,
                 test=test_set,
@@ -83,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
                 save_every=args.save_every,
                 compiled=args.compile,
                 track=tuple(args.track),
-                resident=recipe.read_protocol(args.protocol).pretrain.get("resident", False),
+                resident=configs.read_protocol(args.protocol).pretrain.get("resident", False),
             )
         )
         if distributed.rank() == 0:
@@ -118,7 +113,7 @@ def teacher_path(args: argparse.Namespace, chosen: recipe.Recipe) -> Path | None
     if chosen.distill is None:
         return None
     task = task_name(args)
-    folder = record.run_folder(args.runs, args.protocol, task, chosen.distill, args.seed)
+    folder = runs.run_folder(args.runs, args.protocol, task, chosen.distill, args.seed)
     path = args.teacher or folder / "backbone.safetensors"
     if not path.is_file():
         raise InputError(
@@ -129,7 +124,7 @@ def teacher_path(args: argparse.Namespace, chosen: recipe.Recipe) -> Path | None
     return path
 
 
-def refuse_unreadable(out: Path, *sets: data.ImageSet, workers: int) -> None:
+def refuse_unreadable(out: Path, *sets: datasets.ImageSet, workers: int) -> None:
     """Decodes every file before the training (`--strict`).
 
     Raises:
@@ -146,29 +141,29 @@ def refuse_unreadable(out: Path, *sets: data.ImageSet, workers: int) -> None:
 
 def weights_of(path: Path) -> str:
     """The hash of an exchange file's weights."""
-    return checkpoint.weights_sha256(checkpoint.load_exchange(path)[0])
+    return weights_sha256(load_exchange(path)[0])
 
 
 def write(
     about: Provenance,
     chosen: recipe.Recipe,
-    train_set: data.ImageSet,
-    test_set: data.ImageSet,
-    outcome: train.Outcome,
+    train_set: datasets.ImageSet,
+    test_set: datasets.ImageSet,
+    outcome: loop.Outcome,
     out: Path,
 ) -> None:
     """The record and the exchange file of a finished run."""
     args = about.args
-    weights = checkpoint.weights_sha256(outcome.tensors)
+    weights = weights_sha256(outcome.tensors)
     detail = "central crop, last epoch"
-    kept = correct.save(out, outcome.right, outcome.counted)
+    kept = classification.save(out, outcome.right, outcome.counted)
     finished = record.Record(
         stage="pretrain",
         task=about.task,
         recipe=about.label,
         protocol=args.protocol,
         seed=args.seed,
-        dataset=data.described(about.fingerprint, train_set, test_set),
+        dataset=datasets.described(about.fingerprint, train_set, test_set),
         backbone=record.Backbone(
             source=f"recipe:{about.label}",
             architecture=chosen.arch,
@@ -176,9 +171,9 @@ def write(
             sha256=weights,
         ),
         teacher_sha256=about.teacher_sha256,
-        metrics=correct.metrics(outcome.right, test_set.split, detail),
+        metrics=classification.metrics(outcome.right, test_set.split, detail),
         config=about.settings,
-        outputs={kept.name: record.sha256_of(kept)},
+        outputs={kept.name: files.sha256_of(kept)},
         cost=complexity.sized(
             outcome.cost, chosen.arch, len(train_set.classes), chosen.eval_resolution
         ),
@@ -188,7 +183,7 @@ def write(
         finished=datetime.now(UTC),
     )
     record.write(finished, out / "record.json")
-    exchange = checkpoint.Exchange(
+    exchange = Exchange(
         architecture=chosen.arch,
         classes=len(train_set.classes),
         mean=chosen.mean,
@@ -201,9 +196,9 @@ def write(
         protocol=args.protocol,
         seed=args.seed,
         dataset=train_set.name,
-        record_sha256=record.sha256_of(out / "record.json"),
+        record_sha256=files.sha256_of(out / "record.json"),
     )
-    checkpoint.save_exchange(out / "backbone.safetensors", outcome.tensors, exchange)
+    save_exchange(out / "backbone.safetensors", outcome.tensors, exchange)
     print(
         f"{about.label} ({chosen.arch}), {args.protocol} protocol: top-1 {outcome.top1:.2f} %, "
         f"top-5 {outcome.top5:.2f} % on {len(outcome.right)} {test_set.split} images of "

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from mmengine.config import Config
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from pretrain.errors import InputError, unknown
-from pretrain.randaugment import policy
-from results.record import file_name
-
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-
+from core import configs
+from core.errors import InputError, unknown
+from core.files import file_name
+from pretrain.tricks.randaugment import policy
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -72,67 +68,6 @@ class Recipe:
     limit: Count | None = None  # train on this many samples only, for a trial
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON-like value, the same whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def names(folder: str) -> list[str]:
-    """Names of the files of configs/<folder>, without their ending, folders below it included."""
-    root = CONFIGS / folder
-    return sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.py"))
-
-
-def read(folder: str, name: str) -> Config:
-    """One file of configs/<folder> with everything it inherits.
-
-    Raises:
-        InputError: there is no such file; the message offers the nearest names.
-    """
-    if name not in names(folder):
-        raise unknown(
-            {"pretrain": "recipe", "data": "data set"}.get(folder, folder), name, names(folder)
-        )
-    return Config.fromfile(str(CONFIGS / folder / f"{name}.py"))
-
-
-def read_protocol(name: str) -> Config:
-    """A protocol: how large everything is, and which data sets stand in for the papers'."""
-    return read("protocol", name)
-
-
-def dataset_name(protocol: Config, name: str) -> str:
-    """The file of configs/data that a data set's name means under a protocol.
-
-    Args:
-        name: the name of one of the papers' sets ("voc"), or of the set in its place ("tinyloc").
-    """
-    if name in protocol.datasets:
-        return protocol.datasets[name]
-    if name in protocol.datasets.values():
-        return name
-    known = {*protocol.datasets, *protocol.datasets.values()}
-    raise unknown(f"data set of the {protocol.name} protocol", name, known)
-
-
-def parse_options(options: list[str]) -> dict[str, Any]:
-    """`key=value` words as a dictionary; values are read as Python or JSON would read them.
-
-    Raises:
-        InputError: a word without an equals sign.
-    """
-    parsed: dict[str, Any] = {}
-    for word in options:
-        key, equals, value = word.partition("=")
-        if not (key and equals):
-            raise InputError(f"option {word!r} is not of the form key=value")
-        try:
-            parsed[key] = json.loads(value)
-        except json.JSONDecodeError:
-            parsed[key] = {"True": True, "False": False, "None": None}.get(value, value)
-    return parsed
-
-
 def checked(what: str, values: dict[str, Any]) -> Recipe:
     """The recipe of these values.
 
@@ -172,7 +107,7 @@ def for_architecture(recipe: Recipe, arch: str) -> Recipe:
     They are in configs/architectures.py; one that is not listed keeps the recipe's own.
     """
     own = (recipe.train_resolution, recipe.eval_resolution)
-    sizes = Config.fromfile(str(CONFIGS / "architectures.py")).resolutions
+    sizes = Config.fromfile(str(configs.CONFIGS / "architectures.py")).resolutions
     train, evaluation = sizes.get(arch, {}).get(own, own)
     return replace(recipe, arch=arch, train_resolution=train, eval_resolution=evaluation)
 
@@ -228,9 +163,9 @@ def load(
     Raises:
         InputError: an unknown recipe, protocol, data set or option.
     """
-    overlay = read_protocol(protocol)
-    recipe = from_config(read("pretrain", name), name)
-    recipe = replace(recipe, dataset=dataset_name(overlay, dataset or recipe.dataset))
+    overlay = configs.read_protocol(protocol)
+    recipe = from_config(configs.read("pretrain", name), name)
+    recipe = replace(recipe, dataset=configs.dataset_name(overlay, dataset or recipe.dataset))
     if arch is not None:
         recipe = for_architecture(recipe, arch)
     return override(under_protocol(recipe, overlay), options)

@@ -7,14 +7,20 @@ import gc
 import sys
 from pathlib import Path
 
-from results import compare, published, record, report_command, runs_command, store
-from results.declarations import Declaration
-from results.formats import FORMATS, SUFFIXES
-from results.grid import GRID_FORMATS
-from results.index import Index
-from results.papers import TABLES
-from results.record import RecordError, file_name
-from results.tables import build, ranked
+from core import files
+from core.files import file_name
+from core.record import RecordError
+from results.commands import report
+from results.commands import runs as runs_command
+from results.papers import published
+from results.papers.tables import TABLES
+from results.store import query
+from results.tables import custom
+from results.tables.fill import build, ranked
+from results.tables.grid import GRID_FORMATS
+from results.tables.index import Index
+from results.tables.render import FORMATS, SUFFIXES
+from results.tables.spec import Declaration
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,7 +70,7 @@ def tables(args: argparse.Namespace) -> int:
         texts.append(FORMATS["markdown"](table))
         for name in dict.fromkeys(["markdown", "csv", *args.format]):
             content = FORMATS[name](table).encode()
-            record.write_atomically(stem.with_suffix(SUFFIXES[name]), content)
+            files.write_atomically(stem.with_suffix(SUFFIXES[name]), content)
     print(*texts, sep="\n")
     if empty:
         print(f"No record yet for {', '.join(empty)}.")
@@ -91,8 +97,9 @@ def comparison(args: argparse.Namespace) -> int:
             form, or so few resamples tell nothing about two backbones.
     """
     # SciPy takes a fifth of a second to import, and the papers' tables do without it.
-    from results import paired, sentences
-    from results.statistics import RESAMPLES
+    from results.analysis import pairwise
+    from results.stats import paired
+    from results.stats.intervals import RESAMPLES
 
     of_tables = {"--backbones": args.backbones, "--sort": args.sort, "--format": args.format}
     if args.pair and (unused := [name for name, value in of_tables.items() if value]):
@@ -102,10 +109,10 @@ def comparison(args: argparse.Namespace) -> int:
     resamples = args.resamples or RESAMPLES
     index, folders, skipped = _folders(args)
     backbones = [it if "*" in it else file_name(it) for it in args.pair or args.backbones]
-    declaration = compare.declare(index, backbones, args.tasks, args.metric)
+    declaration = custom.declare(index, backbones, args.tasks, args.metric)
     table = build(declaration, index, {}, skipped)
     if args.pair:
-        lines = sentences.of_two(table, folders, resamples)
+        lines = pairwise.of_two(table, folders, resamples)
         return _show("\n".join([*lines, *(f"skipped: {it}" for it in skipped), ""]), args.out)
     keys = [column.key for column in declaration.columns]
     if args.sort is not None and args.sort not in keys:
@@ -123,11 +130,11 @@ def correlations(args: argparse.Namespace) -> int:
     Raises:
         RecordError: there is nothing to correlate.
     """
-    from results import foretelling, transfer
+    from results.analysis import transfer, transferability
 
     index, skipped = _records(args)
     if args.scores:
-        shown = foretelling.grid(index, skipped)
+        shown = transferability.grid(index, skipped)
     else:
         shown = transfer.grid(index, published.load(), skipped)
     return _show(GRID_FORMATS[args.format](shown), args.out)
@@ -139,8 +146,8 @@ def what_tricks_added(args: argparse.Namespace) -> int:
     Raises:
         RecordError: there are none, or so few resamples tell nothing.
     """
-    from results import tricks
-    from results.statistics import RESAMPLES
+    from results.analysis import tricks
+    from results.stats.intervals import RESAMPLES
 
     index, folders, skipped = _folders(args)
     count = args.resamples or RESAMPLES
@@ -156,12 +163,12 @@ def _records(args: argparse.Namespace) -> tuple[Index, list[str]]:
 def _folders(args: argparse.Namespace) -> tuple[Index, dict[str, Path], list[str]]:
     """Records, the folder of each by `run_name`, and complaints."""
     try:
-        records, skipped = store.by_file(args.runs, args.protocol, args.take)
+        records, skipped = query.by_file(args.runs, args.protocol, args.take)
     except RecordError as error:
         first, *rest = str(error).split("\n")
         hint = f"`make pretrain VARIANT=b-standard PROTOCOL={args.protocol}` makes one"
         raise RecordError("\n".join([f"{first}; {hint}", *rest])) from error
-    return Index(list(records.values())), store.folders(records), skipped
+    return Index(list(records.values())), query.folders(records), skipped
 
 
 def _declared(name: str) -> Declaration:
@@ -175,7 +182,7 @@ def _show(text: str, out: Path | None) -> int:
     if out is None:
         print(text, end="")
     else:
-        record.write_atomically(out, text.encode())
+        files.write_atomically(out, text.encode())
     return 0
 
 
@@ -204,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands, of_protocol)
     _add_transfer(commands, of_protocol)
     _add_tricks(commands, of_protocol)
-    report_command.add(commands, of_protocol)
+    report.add(commands, of_protocol)
     runs_command.add(commands, runs)
     return parser
 

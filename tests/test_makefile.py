@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pretrain import recipe
+from core import configs
 
 ROOT = Path(__file__).parents[1]
-RECIPES = recipe.names("pretrain")
+RECIPES = configs.names("pretrain")
 TEACHERS = {
-    name: teacher for name in RECIPES if (teacher := recipe.read("pretrain", name).get("distill"))
+    name: teacher for name in RECIPES if (teacher := configs.read("pretrain", name).get("distill"))
 }
 TASKS = {"mini": 6, "mini-cpu": 4}
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import matplotlib
 
+from core.files import write_atomically
 from results.figures import (
     accuracy,
     label_maps,
     side_by_side,
     smoothing_gap,
     training_curves,
-    transfer,
+    transfer_scatter,
 )
 from results.figures.drawing import STYLE, Material, NothingMeasuredError, Plot, to_png, to_svg
-from results.record import write_atomically
 
 FIGURES: dict[str, Callable[[Material], Plot]] = {
     "learning-rate": training_curves.lr_schedules,
@@ -26,7 +26,7 @@ FIGURES: dict[str, Callable[[Material], Plot]] = {
     "smoothing-gap": smoothing_gap.smoothing_gap,
     "seeds": accuracy.seeds,
     "resolutions": accuracy.resolutions,
-    "transfer": transfer.transfer_figure,
+    "transfer": transfer_scatter.transfer_figure,
     "detections": side_by_side.detections,
     "segmentations": label_maps.segmentations,
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from results.agreement import disagreement
+from core.record import Record
 from results.figures.drawing import (
     COLOURS,
     MARKERS,
@@ -21,8 +21,8 @@ from results.figures.drawing import (
     panels,
     plot,
 )
-from results.grid import span
-from results.record import Record
+from results.store.comparability import disagreement
+from results.tables.grid import span
 
 FEWEST_SEEDS = 3  # that a Gaussian is fitted to
 _AT = re.compile(r"top1@(\d+)/([\d.]+)")

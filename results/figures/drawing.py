@@ -14,7 +14,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.record import Record
+from core.record import Record
 
 INK = "#0a0b0c"  # stands for the colour of the text around the figure until the SVG is written
 # Okabe and Ito's, which the colour-blind can tell apart, without black and yellow: these are seen

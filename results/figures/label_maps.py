@@ -16,7 +16,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
-from results import record
+from core.record import Record
+from core.runs import run_folder
 from results.figures.drawing import Material, NothingMeasuredError, Plot, figure_of, plot
 from results.figures.side_by_side import (
     PICTURES,
@@ -28,7 +29,6 @@ from results.figures.side_by_side import (
     opened,
     seeds_of,
 )
-from results.record import Record
 
 STATE = "state-*.pt"
 MOST_NAMED = 12  # classes in the legend, those of most pixels
@@ -78,19 +78,22 @@ def segmented(path: Path, run: Record, data_root: Path) -> list[tuple[Path, Labe
     from mmengine.dataset import pseudo_collate
     from mmengine.registry import DATASETS, MODELS
 
-    from downstream import engine, openmmlab, segment
-    from pretrain import checkpoint, data
-    from pretrain.errors import InputError
+    from core import configs
+    from core.errors import InputError
+    from core.runtime import resume_state
+    from downstream import task as tasks
+    from downstream.openmmlab import compat
+    from downstream.segmentation import fcn
 
-    openmmlab.prepare("mmseg")
+    compat.prepare("mmseg")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        task = engine.Task(
+        task = tasks.Task(
             *("segment", run.task, run.recipe, run.backbone.source, exchange_of(path, run)),
             *(run.protocol, run.seed, path.parent),
         )
-        cfg = segment.build_config(task, data.config(run.dataset.name), data_root)
-        state = checkpoint.load_state(path.parent, device)
+        cfg = fcn.build_config(task, configs.config(run.dataset.name), data_root)
+        state = resume_state.load_state(path.parent, device)
     except InputError as error:
         raise NothingMeasuredError(str(error)) from error
     if state is None:
@@ -126,17 +129,17 @@ def exchange_of(path: Path, run: Record) -> Path:
     Raises:
         InputError: it is not here, or its weights are not those that the record names.
     """
-    from downstream import sources
-    from pretrain import checkpoint
-    from pretrain.errors import InputError
+    from core import exchange
+    from core.errors import InputError
+    from downstream.backbones import sources
 
     file = sources.exchange_file(run.backbone.source)  # used where it lies
     if file is None:
         task = "pretrain" if run.backbone.source.startswith("recipe:") else "backbones"
-        folder = record.run_folder(path.parents[4], run.protocol, task, run.recipe, run.seed)
+        folder = run_folder(path.parents[4], run.protocol, task, run.recipe, run.seed)
         file = folder / "backbone.safetensors"
-    tensors, _ = checkpoint.load_exchange(file)
-    if (actual := checkpoint.weights_sha256(tensors)) != run.backbone.sha256:
+    tensors, _ = exchange.load_exchange(file)
+    if (actual := exchange.weights_sha256(tensors)) != run.backbone.sha256:
         stated = run.backbone.sha256[:12]
         raise InputError(f"{file}: weights {actual[:12]}, the record {path} has {stated}")
     return file
@@ -145,10 +148,10 @@ def exchange_of(path: Path, run: Record) -> Path:
 def _class_names(run: Record, data_root: Path) -> Sequence[str]:
     from mmengine.registry import DATASETS
 
-    from downstream import scenes
-    from pretrain import data
+    from core import configs
+    from downstream.segmentation import mask_datasets
 
-    config = scenes.dataset_config(data.config(run.dataset.name), data_root, "test", [])
+    config = mask_datasets.dataset_config(configs.config(run.dataset.name), data_root, "test", [])
     return DATASETS.build(config | {"lazy_init": True}).metainfo["classes"]
 
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from results import store
+from core.record import Record, RecordError
 from results.figures.drawing import (
     COLOURS,
     INK,
@@ -26,12 +26,12 @@ from results.figures.drawing import (
     panels,
     plot,
 )
-from results.papers import PAPER_RECIPES
-from results.record import Record, RecordError
-from results.scores import DAMAGED
+from results.stats.per_image import DAMAGED
+from results.store import query
+from results.tables.spec import PAPER_RECIPES
 
 if TYPE_CHECKING:
-    from downstream.average_precision import Kept
+    from core.metrics.detection import Kept
 
 PICTURES, BACKBONES = 3, 5
 SURE = 0.5  # the score from which a detection is drawn
@@ -88,9 +88,9 @@ def chosen(kept: Kept) -> list[str]:
 def picture_file(dataset: str, data_root: Path, name: str) -> Path:
     """Where a test picture of a set in VOC's layout lies."""
     # mmengine takes a second to import, and only this needs it
-    from pretrain import data
+    from core import configs
 
-    found = data.config(dataset)
+    found = configs.config(dataset)
     ((year, _),) = found.parts["test"]
     return data_root / found.root / year / "JPEGImages" / f"{name}.jpg"
 
@@ -101,7 +101,7 @@ def detections(material: Material) -> Plot:
     Raises:
         NothingMeasuredError: no run kept its detections, or the pictures are not here.
     """
-    from pretrain.errors import InputError
+    from core.errors import InputError
 
     found = of_same_data(material.records, "detect", DETECTIONS)
     run = next(iter(found.values()))[1]
@@ -127,16 +127,16 @@ def kept_by(path: Path, run: Record) -> Kept:
     Raises:
         NothingMeasuredError: the file is not the record's, or damaged.
     """
-    from downstream import average_precision
+    from core.metrics import detection
 
     try:
-        file = store.output(path.parent, run, DETECTIONS)
+        file = query.output(path.parent, run, DETECTIONS)
     except RecordError as error:
         raise NothingMeasuredError(str(error)) from error
     if file is None:
         raise NothingMeasuredError(f"{path} names no {DETECTIONS}")
     try:
-        return average_precision.load(file)
+        return detection.load(file)
     except DAMAGED as error:
         raise NothingMeasuredError(f"{file}: not readable ({error})") from error
 

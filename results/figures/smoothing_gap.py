@@ -59,16 +59,18 @@ def measure(checkpoint_file: Path, material: Material) -> Gaps:
     # torch takes seconds to import, and only this needs it
     import torch
 
-    from pretrain import augment, checkpoint, data, loader, models
-    from pretrain.errors import InputError, RunError
+    from core import exchange
+    from core.errors import InputError, RunError
+    from pretrain.images import datasets, loader, transforms
+    from pretrain.model import architectures
 
     if material.data is None:
         raise NothingMeasuredError(f"{checkpoint_file} needs the data that it is tested on: --data")
     try:
-        tensors, about = checkpoint.load_exchange(checkpoint_file)
-        model = models.create(about.architecture, about.classes)
-        models.load_strictly(model, tensors)
-        images = data.load(about.dataset, material.data, "test")
+        tensors, about = exchange.load_exchange(checkpoint_file)
+        model = architectures.create(about.architecture, about.classes)
+        architectures.load_strictly(model, tensors)
+        images = datasets.load(about.dataset, material.data, "test")
     except InputError as error:
         raise NothingMeasuredError(str(error)) from error
     view = loader.EvaluationView(images, about.resolution, about.crop_ratio, about.interpolation)
@@ -79,13 +81,13 @@ def measure(checkpoint_file: Path, material: Material) -> Gaps:
         with torch.no_grad():
             for pixels, labels, _ in loader.batches_of(loader.evaluation(view, 256, 0)):
                 readable = pixels[labels >= 0].to(device).float() / 255
-                logits = model(augment.normalise(readable, about.mean, about.std))
+                logits = model(transforms.normalise(readable, about.mean, about.std))
                 found.append(gaps(logits.cpu().numpy()))
     except RunError as error:
         raise NothingMeasuredError(str(error)) from error
     if not sum(map(len, found)):
         raise NothingMeasuredError(f"{images.root}: none of its {len(images)} images can be read")
-    weights = checkpoint.weights_sha256(tensors)
+    weights = exchange.weights_sha256(tensors)
     runs = (it for it in material.records.values() if it.stage == "pretrain")
     eps = next(
         (r.config.get("label_smoothing", 0) for r in runs if r.backbone.sha256 == weights), 0

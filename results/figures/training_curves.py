@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from core.record import Record
 from results.figures.drawing import (
     COLOURS,
     DASHES,
@@ -22,7 +23,6 @@ from results.figures.drawing import (
     panels,
     plot,
 )
-from results.record import Record
 
 # The recipes of Bag of Tricks' figure 3: they differ in the decay of the learning rate alone.
 STEP, COSINE = "d-efficient", "cosine"
@@ -72,13 +72,15 @@ def learning_rates(recipe_name: str, protocol: str) -> tuple[NDArray[Any], NDArr
         NothingMeasuredError: no such protocol, or none that the recipe's data belong to.
     """
     # mmengine takes a second to import, and only this needs it
-    from pretrain import data, loader, recipe
-    from pretrain.errors import InputError
-    from pretrain.lr_schedule import learning_rate, total_steps
+    from core import configs
+    from core.errors import InputError
+    from pretrain import recipe
+    from pretrain.images import loader
+    from pretrain.training.lr_schedule import learning_rate, total_steps
 
     try:
         chosen = recipe.load(recipe_name, protocol, {})
-        found = data.config(chosen.dataset)
+        found = configs.config(chosen.dataset)
     except InputError as error:
         raise NothingMeasuredError(str(error)) from error
     per_epoch = loader.steps_per_epoch(found.sizes[found.splits["train"]], chosen.batch_size)
@@ -166,9 +168,9 @@ def _line(axes: Axes, run: Record, history: History, key: str, names: list[str])
 def _samples(found: list[tuple[Record, History]]) -> str:
     """How many seeds of each recipe, and on which data."""
     seeds: dict[str, int] = {}
-    data: dict[str, None] = {}
+    datasets: dict[str, None] = {}
     for run, history in found:
         seeds[run.recipe] = seeds.get(run.recipe, 0) + 1
-        data[f"{int(history[-1]['samples'])} samples of {run.dataset.name}"] = None
+        datasets[f"{int(history[-1]['samples'])} samples of {run.dataset.name}"] = None
     runs = ", ".join(f"{name} n={count}" for name, count in seeds.items())
-    return f"A line for each seed: {runs}. Measured on {'; '.join(data)}."
+    return f"A line for each seed: {runs}. Measured on {'; '.join(datasets)}."

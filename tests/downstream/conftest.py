@@ -17,13 +17,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from core import configs
+from core.exchange import Exchange, save_exchange
 from demo.render import render
 from demo.sizes import Sizes
-from downstream import openmmlab
-from pretrain import checkpoint, data, models, recipe
+from downstream.openmmlab import compat
+from pretrain.model import architectures
 
 # before a test imports mmdet or mmseg, which look for mmcv's operators as they are imported
-openmmlab.prepare()
+compat.prepare()
 
 TINY = Sizes(
     imagenet_train_per_class=1,
@@ -88,7 +90,7 @@ def exchange(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         if tensors is None:
             torch.manual_seed(seed)
-            tensors = randomise_norms(models.create(arch, classes), seed).state_dict()
+            tensors = randomise_norms(architectures.create(arch, classes), seed).state_dict()
         values = dict(
             architecture=arch,
             classes=classes,
@@ -105,7 +107,7 @@ def exchange(tmp_path: Path) -> Callable[..., Path]:
             record_sha256="",
         )
         path = path or tmp_path / f"{arch}-{seed}.safetensors"
-        checkpoint.save_exchange(path, tensors, checkpoint.Exchange(**(values | changes)))
+        save_exchange(path, tensors, Exchange(**(values | changes)))
         return path
 
     return make
@@ -145,27 +147,27 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data_root(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny rendering, with the data sets' configs told how small it is."""
-    original = data.config
+    original = configs.config
 
     def config(name: str) -> Config:
         found = original(name)
         found.sizes = SIZES.get(name, found.sizes)
         return found
 
-    monkeypatch.setattr(data, "config", config)
+    monkeypatch.setattr(configs, "config", config)
     return rendered
 
 
 @pytest.fixture
 def tiny_protocol(monkeypatch: pytest.MonkeyPatch) -> Config:
     """The demo protocol with smaller pictures and a single epoch; tests may change it further."""
-    protocol = copy.deepcopy(recipe.read_protocol("demo"))
+    protocol = copy.deepcopy(configs.read_protocol("demo"))
     protocol.detect.update(scale=(64, 48), epochs=1, batch_size=2, proposals=(100, 20))
     protocol.segment.update(base_size=48, crop_size=(48, 48), epochs=1, batch_size=2)
     protocol.linear.update(resolution=32, penalties=[1e-3, 1e-1])
     protocol.finetune.update(resolution=32 / 224)
     protocol.linear_sgd.update(resolution=32 / 224)
-    monkeypatch.setattr(recipe, "read_protocol", lambda name: protocol)
+    monkeypatch.setattr(configs, "read_protocol", lambda name: protocol)
     return protocol
 
 

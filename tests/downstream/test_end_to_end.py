@@ -16,9 +16,13 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from downstream import backbone, engine, features, voc
+from core import files, record
 from downstream.__main__ import main
-from results import record, store
+from downstream.backbones import checks
+from downstream.detection import voc
+from downstream.openmmlab import runner as openmmlab
+from downstream.probes import features
+from results.store import query
 
 ARCH = "resnet10d_narrow"
 LABEL = f"random-{ARCH}"
@@ -124,7 +128,7 @@ def test_another_setting_is_another_run(data_root: Path, tmp_path: Path):
         assert main(_argv([*words, *more], data_root, tmp_path)) == 0
     names = {path.parts[-4] for path in tmp_path.glob("demo/*/*/seed0/record.json")}
     assert names == {"linear-cifar10", "linear-cifar10-penalties-0.5-"}
-    records, skipped = store.by_file(tmp_path, "demo")
+    records, skipped = query.by_file(tmp_path, "demo")
     assert [found.task for found in records.values()] == ["linear-cifar10"]
     assert skipped
 
@@ -157,16 +161,16 @@ def _tensors_before_and_after(
     seen: list[dict[str, torch.Tensor]] = []
 
     def watch(runner: Runner) -> None:
-        seen.append({k: v.clone() for k, v in backbone.weights_in(runner.model).items()})
+        seen.append({k: v.clone() for k, v in checks.weights_in(runner.model).items()})
 
     for name in ("before_train", "after_train"):
-        original = getattr(engine.Meter, name)
+        original = getattr(openmmlab.Meter, name)
 
-        def watched(self: engine.Meter, runner: Runner, original: Callable = original) -> None:
+        def watched(self: openmmlab.Meter, runner: Runner, original: Callable = original) -> None:
             original(self, runner)
             watch(runner)
 
-        monkeypatch.setattr(engine.Meter, name, watched)
+        monkeypatch.setattr(openmmlab.Meter, name, watched)
     assert main(_argv(words, data_root, runs, spec)) == 0
     return seen[0], seen[1]
 
@@ -270,9 +274,9 @@ def test_a_limit_is_what_is_trained_on(
             "c4": (4, {"train": 4, "test": 3}),
             "fcn": (2, {"training": 2, "validation": 3}),
         }[name]
-        original = engine.Meter.before_train_epoch
+        original = openmmlab.Meter.before_train_epoch
         monkeypatch.setattr(
-            engine.Meter,
+            openmmlab.Meter,
             "before_train_epoch",
             lambda self, runner: (
                 lengths.append(len(runner.train_dataloader.dataset)),
@@ -288,7 +292,7 @@ def test_a_limit_is_what_is_trained_on(
     assert {key: metric.samples for key, metric in found.metrics.items()} == samples
     if "top1" in samples:
         kept = folder / "correct.npz"
-        assert found.outputs == {"correct.npz": record.sha256_of(kept)}
+        assert found.outputs == {"correct.npz": files.sha256_of(kept)}
         by_sample = dict(np.load(kept))
         assert by_sample.pop("samples").tolist() == list(range(samples["top1"]))
         for key, right in by_sample.items():
@@ -306,8 +310,8 @@ def test_two_processes_share_one_run(
         f"""
 import sys
 from mmengine.config import Config
-from pretrain import data, recipe
-whole, read = data.config, recipe.read_protocol
+from core import configs
+whole, read = configs.config, configs.read_protocol
 def config(name):
     found = whole(name)
     found.sizes = Config(dict(sizes={SIZES!r}[name])).sizes
@@ -317,7 +321,7 @@ def protocol(name):
     found.detect.update(epochs=1, batch_size=2, scale=(64, 48), regions=8, proposals=(50, 10))
     found.segment.update(epochs=1, batch_size=4, base_size=48, crop_size=(32, 32))
     return found
-data.config, recipe.read_protocol = config, protocol
+configs.config, configs.read_protocol = config, protocol
 from downstream.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -15,17 +15,20 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 from torch import nn
 
-from downstream import backbone, detect, engine, segment
-from downstream.engine import Task
-from pretrain import data, recipe
+from core import configs
+from downstream.backbones import timm_features
+from downstream.detection import faster_rcnn
+from downstream.openmmlab import runner
+from downstream.segmentation import fcn
+from downstream.task import Task
 
-VOC, ADE = data.config("voc"), data.config("ade20k")
+VOC, ADE = configs.config("voc"), configs.config("ade20k")
 EMPTY = Config()  # of a protocol that changes nothing: the papers' sizes
 
 
 def _read(folder: str, name: str, size: dict | Config = EMPTY, world: int = 1) -> Config:
     size = size if isinstance(size, Config) else Config(size)
-    return engine.read_config(folder, name, VOC if folder == "detect" else ADE, size, world)
+    return runner.read_config(folder, name, VOC if folder == "detect" else ADE, size, world)
 
 
 def _transform(pipeline: list, kind: str) -> ConfigDict:
@@ -40,7 +43,7 @@ def _transform(pipeline: list, kind: str) -> ConfigDict:
 def task(
     exchange: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Task]:
-    monkeypatch.setattr(recipe, "read_protocol", lambda name: EMPTY)
+    monkeypatch.setattr(configs, "read_protocol", lambda name: EMPTY)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
 
     def make(stage: str, arch: str = "resnet10d_narrow", **about: Any) -> Task:
@@ -52,13 +55,13 @@ def task(
 
 def _detector(task: Task, name: str, data_root: Path) -> tuple[Config, nn.Module]:
     with DefaultScope.overwrite_default_scope("mmdet"):
-        cfg = detect.build_config(task, name, data.config("demo/voc"), data_root)
+        cfg = faster_rcnn.build_config(task, name, configs.config("demo/voc"), data_root)
         return cfg, MODELS.build(cfg.model)
 
 
 def _segmenter(task: Task, data_root: Path) -> tuple[Config, nn.Module]:
     with DefaultScope.overwrite_default_scope("mmseg"):
-        cfg = segment.build_config(task, data.config("demo/ade20k"), data_root)
+        cfg = fcn.build_config(task, configs.config("demo/ade20k"), data_root)
         return cfg, MODELS.build(cfg.model)
 
 
@@ -224,7 +227,7 @@ def test_several_devices_share_their_batch_statistics(
     ):
         monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus)
         monkeypatch.setenv("WORLD_SIZE", world)
-        cfg = segment.build_config(made, data.config("demo/ade20k"), data_root)
+        cfg = fcn.build_config(made, configs.config("demo/ade20k"), data_root)
         model = MODELS.build(cfg.model)
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         assert all(isinstance(m, kind) for m in norms)
@@ -237,9 +240,9 @@ def test_shared_statistics_keep_the_activations_inside_norms(
     """EfficientNet's BN has its SiLU within; a plain conversion would drop it in silence."""
     path = exchange("efficientnet_b0")
     images = torch.randn(1, 3, 64, 64)
-    plain = backbone.TimmFeatures(str(path)).eval()(images)
-    monkeypatch.setattr(backbone, "shares_statistics", lambda: True)
-    shared = backbone.TimmFeatures(str(path)).eval()
+    plain = timm_features.TimmFeatures(str(path)).eval()(images)
+    monkeypatch.setattr(timm_features, "shares_statistics", lambda: True)
+    shared = timm_features.TimmFeatures(str(path)).eval()
     assert any(isinstance(m, nn.SyncBatchNorm) for m in shared.modules())
     for a, b in zip(shared(images), plain, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -259,7 +262,7 @@ def test_the_regions_cells(
 ):
     made = task("detect")
     protocol = Config(dict(detect=dict(region_size=cells)))
-    monkeypatch.setattr(recipe, "read_protocol", lambda name: protocol)
+    monkeypatch.setattr(configs, "read_protocol", lambda name: protocol)
     _, model = _detector(made, "c4", data_root)
     head, channels = model.roi_head, 128
     regions = torch.randn(3, channels, cells, cells)
@@ -303,7 +306,7 @@ def test_the_preprocessing_is_the_checkpoints(task: Callable, data_root: Path):
 
 
 def test_levels_come_outermost_first(exchange: Callable):
-    found = backbone.levels(backbone.load(exchange("resnet18d")).model)
+    found = timm_features.levels(timm_features.load(exchange("resnet18d")).model)
     assert [(level["num_chs"], level["reduction"]) for level in found] == [
         *((64, 2), (64, 4), (128, 8), (256, 16), (512, 32)),
     ]

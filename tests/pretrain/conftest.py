@@ -12,8 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pretrain import checkpoint, data, loader, models, recipe, train
+from core import configs as core_configs
+from core import exchange
+from pretrain import recipe
 from pretrain.__main__ import main
+from pretrain.images import datasets, loader
+from pretrain.model import architectures
+from pretrain.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +72,7 @@ def make_pixels(count: int, classes: int, seed: int, size: int = 28) -> np.ndarr
     return (colours[np.arange(count) % classes][:, None, None] + noise).astype(np.uint8)
 
 
-MakeImages = Callable[..., data.ImageSet]
+MakeImages = Callable[..., datasets.ImageSet]
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def make_images() -> MakeImages:
     """Makes an image set in memory."""
 
     def make(count: int = 48, classes: int = 3, *, seed: int = 0, split: str = "train"):
-        return data.ImageSet(
+        return datasets.ImageSet(
             name="tiny",
             mirrors="imagenet",
             split=split,
@@ -89,10 +94,10 @@ def make_images() -> MakeImages:
 
 
 @pytest.fixture
-def make_job(make_images: MakeImages, tmp_path: Path) -> Callable[..., train.Job]:
+def make_job(make_images: MakeImages, tmp_path: Path) -> Callable[..., loop.Job]:
     """Makes a run on tiny image sets, in a folder of its own below the test's."""
 
-    def make(settings: recipe.Recipe, out: str = "run", **changes) -> train.Job:
+    def make(settings: recipe.Recipe, out: str = "run", **changes) -> loop.Job:
         values = {
             "recipe": settings,
             "train": make_images(48),
@@ -101,7 +106,7 @@ def make_job(make_images: MakeImages, tmp_path: Path) -> Callable[..., train.Job
             "seed": 3,
             "device": torch.device("cpu"),
         }
-        return train.Job(**(values | changes))
+        return loop.Job(**(values | changes))
 
     return make
 
@@ -115,7 +120,7 @@ def save_teacher(tmp_path: Path) -> SaveTeacher:
 
     def save(student: recipe.Recipe, classes: int = 3, **changes) -> Path:
         torch.manual_seed(9)
-        about = checkpoint.Exchange(
+        about = exchange.Exchange(
             architecture="resnet18d_narrow",
             classes=classes,
             mean=student.mean,
@@ -131,8 +136,8 @@ def save_teacher(tmp_path: Path) -> SaveTeacher:
             record_sha256="",
         )
         path = tmp_path / "teacher.safetensors"
-        weights = models.create("resnet18d_narrow", classes).state_dict()
-        checkpoint.save_exchange(path, weights, replace(about, **changes))
+        weights = architectures.create("resnet18d_narrow", classes).state_dict()
+        exchange.save_exchange(path, weights, replace(about, **changes))
         return path
 
     return save
@@ -143,7 +148,7 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project's configs that the test may add to and change."""
     folder = tmp_path / "configs"
     shutil.copytree(ROOT / "configs", folder)
-    monkeypatch.setattr(recipe, "CONFIGS", folder)
+    monkeypatch.setattr(core_configs, "CONFIGS", folder)
     return folder
 
 

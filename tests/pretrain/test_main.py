@@ -18,8 +18,9 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from pretrain import models, train
-from results import record
+from core import record, runs
+from pretrain.model.architectures import create
+from pretrain.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,7 +100,7 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("this run had been trained")
 
-    monkeypatch.setattr(train, "train_epoch", refuse)
+    monkeypatch.setattr(loop, "train_epoch", refuse)
 
 
 def test_a_finished_run_is_not_run_again(
@@ -110,7 +111,7 @@ def test_a_finished_run_is_not_run_again(
     before = contents(out)
     exchange = out / "backbone.safetensors"
     os.utime(exchange, (1e9, 1e9))
-    monkeypatch.setattr(train, "fit", None)
+    monkeypatch.setattr(loop, "fit", None)
 
     assert run("smooth") == 0
 
@@ -160,8 +161,8 @@ def test_a_changed_recipe_sets_the_old_run_aside_whole(
     ]
     assert rates[0] == 0.02
     assert rates[2] == 0.01
-    attempts, complaints = record.read_attempts(tmp_path / "runs", "demo")
-    (newest,) = record.newest(attempts).values()
+    attempts, complaints = runs.read_attempts(tmp_path / "runs", "demo")
+    (newest,) = runs.newest(attempts).values()
     assert newest.config["lr"] == 0.02, "what was set aside counts no more"
     assert complaints == []
 
@@ -239,14 +240,14 @@ def test_an_interrupted_command_resumes(
     number: signal.Signals,
 ) -> None:
     """Stopped within its second epoch, saved there, and gone on from there."""
-    whole = train.Trainer.train_step
+    whole = loop.Trainer.train_step
 
-    def be_stopped(trainer: train.Trainer, batches: Sequence) -> torch.Tensor:
+    def be_stopped(trainer: loop.Trainer, batches: Sequence) -> torch.Tensor:
         if trainer.step == 3:
             os.kill(os.getpid(), number)
         return whole(trainer, batches)
 
-    monkeypatch.setattr(train.Trainer, "train_step", be_stopped)
+    monkeypatch.setattr(loop.Trainer, "train_step", be_stopped)
     assert run("smooth", options=["epochs=2"]) == 75
     line = last_line(capsys)
     label = "smooth-epochs-2"
@@ -255,7 +256,7 @@ def test_an_interrupted_command_resumes(
         f"saved: the same command goes on from there\n"
     )
     assert not (seed_folder(tmp_path, label) / "record.json").exists()
-    monkeypatch.setattr(train.Trainer, "train_step", whole)
+    monkeypatch.setattr(loop.Trainer, "train_step", whole)
 
     assert run("smooth", options=["epochs=2"]) == 0
 
@@ -446,7 +447,7 @@ def accuracy_of(exchange: Path, split: Path) -> tuple[float, float]:
     with safetensors.safe_open(exchange, framework="pt") as file:
         about = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    model = models.create("resnet10d_narrow", json.loads(about["classes"]))
+    model = create("resnet10d_narrow", json.loads(about["classes"]))
     model.load_state_dict(tensors)
     mean, std = (np.array(json.loads(about[key])) for key in ("mean", "std"))
     images, labels = [], []

@@ -11,30 +11,32 @@ import pytest
 import timm
 from mmengine.config import Config
 
-from pretrain import models, recipe  # `models` registers the narrow networks
-from pretrain.errors import InputError
+from core import configs as core_configs
+from core.errors import InputError
+from pretrain import recipe
+from pretrain.model import architectures
 
-NAMES = recipe.names("pretrain")
+NAMES = core_configs.names("pretrain")
 PROTOCOLS = ("demo", "mini", "mini-cpu", "paper")
 
 
-_read = recipe.read
+_read = core_configs.read
 
 
 @cache
 def kept(configs: Path, folder: str, name: str) -> Config:
-    assert configs == recipe.CONFIGS
+    assert configs == core_configs.CONFIGS
     return _read(folder, name)
 
 
 @pytest.fixture(autouse=True)
 def read_each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """mmengine takes a tenth of a second for a long chain of parents."""
-    monkeypatch.setattr(recipe, "read", lambda *which: kept(recipe.CONFIGS, *which))
+    monkeypatch.setattr(core_configs, "read", lambda *which: kept(core_configs.CONFIGS, *which))
 
 
 def as_written(name: str) -> recipe.Recipe:
-    return recipe.from_config(recipe.read("pretrain", name), name)
+    return recipe.from_config(core_configs.read("pretrain", name), name)
 
 
 def load(name: str, protocol: str = "demo") -> recipe.Recipe:
@@ -42,7 +44,7 @@ def load(name: str, protocol: str = "demo") -> recipe.Recipe:
 
 
 def test_the_protocols() -> None:
-    assert set(recipe.names("protocol")) == set(PROTOCOLS)
+    assert set(core_configs.names("protocol")) == set(PROTOCOLS)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -51,7 +53,7 @@ def test_every_recipe_loads_under_every_protocol(name: str, protocol: str) -> No
     found = load(name, protocol)
 
     assert timm.is_model(found.arch)
-    assert found.dataset in recipe.names("data")
+    assert found.dataset in core_configs.names("data")
     assert found.distill is None or found.distill in NAMES
     for key in ("batch_size", "base_batch_size", "train_resolution", "eval_resolution"):
         assert type(getattr(found, key)) is int
@@ -59,16 +61,16 @@ def test_every_recipe_loads_under_every_protocol(name: str, protocol: str) -> No
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_data_set_of_a_protocol_exists_and_mirrors_the_papers(protocol: str) -> None:
-    overlay = recipe.read_protocol(protocol)
+    overlay = core_configs.read_protocol(protocol)
 
     assert overlay.name == protocol
     for paper, own in overlay.datasets.items():
-        assert recipe.read("data", own).mirrors == paper
+        assert core_configs.read("data", own).mirrors == paper
     assert set(overlay.stages) == {"pretrain", "detect", "segment"}
     assert set(overlay.stages.values()) <= set(overlay.datasets)
     for arch in {**overlay.architectures}.values():
         assert arch.endswith("_narrow")
-        assert models.create(arch, 2) is not None
+        assert architectures.create(arch, 2) is not None
 
 
 def test_the_paper_protocol_changes_nothing() -> None:
@@ -160,20 +162,20 @@ def test_a_misspelt_name_is_refused_with_the_nearest(arguments: tuple, message: 
 
 def test_a_name_like_no_other_gets_the_whole_list() -> None:
     with pytest.raises(InputError, match="there are: demo, mini, mini-cpu, paper"):
-        recipe.read_protocol("zzz")
+        core_configs.read_protocol("zzz")
 
 
 @pytest.mark.parametrize("name", ["../protocol/demo", "/etc/passwd", ""])
 def test_a_path_is_no_name(name: str) -> None:
     with pytest.raises(InputError, match="unknown recipe"):
-        recipe.read("pretrain", name)
+        core_configs.read("pretrain", name)
 
 
 def test_the_data_set_in_the_papers_place_goes_by_both_names() -> None:
-    demo = recipe.read_protocol("demo")
+    demo = core_configs.read_protocol("demo")
 
-    assert recipe.dataset_name(demo, "places365") == "demo/places365"
-    assert recipe.dataset_name(demo, "demo/places365") == "demo/places365"
+    assert core_configs.dataset_name(demo, "places365") == "demo/places365"
+    assert core_configs.dataset_name(demo, "demo/places365") == "demo/places365"
     assert recipe.load("smooth", "demo", {}, "places365").dataset == "demo/places365"
 
 
@@ -193,7 +195,7 @@ def test_the_data_set_in_the_papers_place_goes_by_both_names() -> None:
     ],
 )
 def test_options_are_read_as_json_or_python(word: str, value: object) -> None:
-    (found,) = recipe.parse_options([word]).values()
+    (found,) = core_configs.parse_options([word]).values()
     assert found == value
     assert type(found) is type(value)
 
@@ -201,7 +203,7 @@ def test_options_are_read_as_json_or_python(word: str, value: object) -> None:
 @pytest.mark.parametrize("word", ["epochs", "=3", "epochs:3", ""])
 def test_an_option_without_key_or_value_is_refused(word: str) -> None:
     with pytest.raises(InputError, match=f"{word!r} is not of the form key=value"):
-        recipe.parse_options([word])
+        core_configs.parse_options([word])
 
 
 def test_options_come_last() -> None:
@@ -311,9 +313,9 @@ def test_as_dict_is_the_same_after_a_round_through_json() -> None:
 
 
 def test_digest_is_of_the_values_whatever_their_order() -> None:
-    one = recipe.digest({"a": 1, "b": [1.5, None]})
+    one = core_configs.digest({"a": 1, "b": [1.5, None]})
 
-    assert one == recipe.digest({"b": [1.5, None], "a": 1})
+    assert one == core_configs.digest({"b": [1.5, None], "a": 1})
     assert re.fullmatch("[0-9a-f]{64}", one)
     others = [{"a": 2, "b": [1.5, None]}, {"a": 1, "b": [None, 1.5]}, {"a": 1}]
-    assert len({one, *map(recipe.digest, others)}) == 4
+    assert len({one, *map(core_configs.digest, others)}) == 4

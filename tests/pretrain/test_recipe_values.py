@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from core.errors import InputError
 from pretrain import recipe
-from pretrain.errors import InputError
 
 NAN, INF = float("nan"), float("inf")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from core import configs
 from pretrain import recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,11 +61,11 @@ def source(name: str) -> str:
 
 @cache
 def as_written(name: str) -> recipe.Recipe:
-    return recipe.from_config(recipe.read("pretrain", name), name)
+    return recipe.from_config(configs.read("pretrain", name), name)
 
 
 def test_these_are_all() -> None:
-    assert set(recipe.names("pretrain")) == set(TREE)
+    assert set(configs.names("pretrain")) == set(TREE)
 
 
 @pytest.mark.parametrize("name", TREE)
@@ -136,7 +137,7 @@ PUBLISHED["bs1024-fp16"] += [
 
 @cache
 def tables(paper: str) -> dict:
-    return yaml.safe_load((ROOT / "results/published" / f"{paper}.yaml").read_text())["tables"]
+    return yaml.safe_load((ROOT / "results/papers" / f"{paper}.yaml").read_text())["tables"]
 
 
 def printed(paper: str, number: str, row: str, column: str) -> float:

@@ -1,85 +1,22 @@
-"""A valid record, and a way to make others from it."""
+"""Records written where their runs would be, and the page of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from results import figures, record, report, store
+from core import files, record
+from core.record import Record
+from core.runs import run_folder
+from results import figures
 from results.figures.drawing import Material, Plot
-from results.papers import TABLES
-from results.record import Backbone, Cost, Dataset, Git, Metric, Record
-
-
-def make_record(
-    *,
-    values: dict[str, float] | None = None,
-    mirrors: str = "imagenet",
-    source: str | None = None,
-    samples: int = 120,
-    split: str = "val",
-    detail: str = "",
-    unit: Literal["%", "loss", "1", "score"] = "%",
-    fingerprint: str = "a" * 64,
-    clean: bool | None = True,
-    **fields: Any,
-) -> Record:
-    """A record of `demo/pretrain/best/seed0`, changed in what is given."""
-    recipe = fields.get("recipe", "best")
-    seed = fields.get("seed", 0)
-    chosen = {
-        "stage": "pretrain",
-        "recipe": recipe,
-        "protocol": "demo",
-        "seed": seed,
-        "dataset": Dataset(
-            name=f"demo-{mirrors}",
-            mirrors=mirrors,
-            fingerprint=fingerprint,
-            sizes={"train": 480, split: samples},
-            classes=8,
-        ),
-        "backbone": Backbone(
-            source=source or f"recipe:{recipe}",
-            architecture="resnet50d",
-            pretrained=True,
-            sha256="b" * 64,
-        ),
-        "metrics": {
-            name: Metric(value=value, unit=unit, split=split, samples=samples, detail=detail)
-            for name, value in (values or {"top1": 50.0}).items()
-        },
-        "config": {
-            "lr": 0.1,
-            "seed": seed,
-            "work_dir": f"runs/demo/pretrain/{recipe}/seed{seed}",
-        },
-        "cost": Cost(
-            wall_s=2.0,
-            samples_per_s=240.0,
-            peak_memory_mb=100.0,
-            device="cpu",
-            devices=1,
-            precision="fp32",
-            device_hours=0.001,
-        ),
-        "versions": {"python": "3.12"},
-        "git": Git(commit="c" * 40, clean=clean),
-        "started": datetime(2025, 1, 1, 12, 0, 0, tzinfo=UTC),
-        "finished": datetime(2025, 1, 1, 12, 0, 2, tzinfo=UTC),
-    } | fields
-    return Record(**({"task": chosen["stage"]} | chosen))
-
-
-@pytest.fixture(scope="session")
-def make() -> Callable[..., Record]:
-    return make_record
+from results.papers.tables import TABLES
+from results.report import page
+from results.store import query
 
 
 @pytest.fixture
@@ -89,7 +26,7 @@ def material() -> Callable[..., Material]:
     def keep(runs: Path, *records: Record, data: Path | None = None) -> Material:
         by_file = {}
         for run in records:
-            folder = record.run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
+            folder = run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
             record.write(run, folder / "record.json")
             by_file[folder / "record.json"] = run
         return Material("demo", by_file, data)
@@ -138,12 +75,12 @@ def fill(runs: Path, make: Callable[..., Record]) -> None:
     for recipe, top1, score in backbones:
         for seed in range(2 if recipe == "best" else 1):
             run = make(recipe=recipe, seed=seed, values={"top1": top1 + seed})
-            source = record.run_folder(runs, "demo", run.task, recipe, seed) / "record.json"
+            source = run_folder(runs, "demo", run.task, recipe, seed) / "record.json"
             record.write(run, source)
             detect = make(
                 stage="detect", recipe=recipe, seed=seed, mirrors="voc", values={"map": score}
             )
-            known = {"record_sha256": record.sha256_of(source)}
+            known = {"record_sha256": files.sha256_of(source)}
             backbone = detect.backbone.model_copy(update=known)
             keep(runs, detect.model_copy(update={"backbone": backbone}))
     keep(runs, make(recipe=MARKUP, values={"top1": 20.0}))
@@ -163,16 +100,16 @@ def fill(runs: Path, make: Callable[..., Record]) -> None:
 
 
 def keep(runs: Path, run: Record) -> None:
-    folder = record.run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
+    folder = run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
     record.write(run, folder / "record.json")
 
 
 def html_of(runs: Path, protocol: str = "demo") -> str:
     """The page of records below a folder, with three of the figures."""
-    records, skipped = store.by_file(runs, protocol)
+    records, skipped = query.by_file(runs, protocol)
     material = Material(protocol, records)
     drawn = [figures.draw(name, material) for name in ("learning-rate", "seeds", "transfer")]
-    return report.page(material, TABLES, drawn, runs, skipped)
+    return page.page(material, TABLES, drawn, runs, skipped)
 
 
 @pytest.fixture(scope="session")

@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from pretrain import checkpoint
-from results import record, store
+from core import exchange, files, record
+from core.record import Record
+from core.runs import run_folder
 from results.__main__ import main
-from results.papers import TABLES
-from results.record import Record
+from results.papers.tables import TABLES
+from results.store import query
 
 Make = Callable[..., Record]
 
 
 def keep(runs: Path, run: Record, attempt: str = "") -> Path:
     """Writes a record where its run would."""
-    folder = record.run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
+    folder = run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
     path = folder.with_name(folder.name + attempt) / "record.json"
     record.write(run, path)
     return path
@@ -142,7 +143,7 @@ def test_trials_stay_out_of_tables(
 
 @pytest.mark.parametrize("task", ["detect", "detect-fpn", "detect-voc", "detect-c4-demo-voc"])
 def test_a_detector_and_a_data_set_are_no_trial(task: str, make: Make) -> None:
-    assert not store.is_trial(make(stage="detect", mirrors="voc", task=task))
+    assert not query.is_trial(make(stage="detect", mirrors="voc", task=task))
 
 
 def test_compare_sorts_and_marks_the_best(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,7 +197,7 @@ def test_an_error_without_a_file_has_its_own_words(
     def broken(*_: object) -> None:
         raise OSError("cannot identify image file 'a.jpg'")  # as PIL has it
 
-    monkeypatch.setattr(record, "write_atomically", broken)
+    monkeypatch.setattr(files, "write_atomically", broken)
     assert main(["tables", "--protocol", "demo", "--runs", str(runs)]) == 1
     assert capsys.readouterr().err == "cannot identify image file 'a.jpg'\n"
 
@@ -237,7 +238,7 @@ def test_a_run_is_shown_and_two_are_compared(
         versions={"python": "3.11"},
     )
     keep(runs, other)
-    lines = store.difference(
+    lines = query.difference(
         record.read(runs / "demo" / "pretrain" / "best" / "seed0" / "record.json"), other
     )
     assert lines == [
@@ -257,12 +258,12 @@ def test_a_run_is_shown_and_two_are_compared(
 def trained(runs: Path, make: Make) -> tuple[Path, Path]:
     """A pretraining with its weights, and a detection on them, each naming the other by hash."""
     tensors = {"weight": torch.arange(6.0).reshape(2, 3)}
-    weights = checkpoint.weights_sha256(tensors)
+    weights = exchange.weights_sha256(tensors)
     pretrained = make(recipe="real")
     backbone = pretrained.backbone.model_copy(update={"sha256": weights})
     path = keep(runs, pretrained.model_copy(update={"backbone": backbone}))
-    named = record.sha256_of(path)
-    about = checkpoint.Exchange(
+    named = files.sha256_of(path)
+    about = exchange.Exchange(
         architecture="resnet50d",
         classes=8,
         mean=(0.5, 0.5, 0.5),
@@ -277,7 +278,7 @@ def trained(runs: Path, make: Make) -> tuple[Path, Path]:
         dataset="demo/imagenet",
         record_sha256=named,
     )
-    checkpoint.save_exchange(path.with_name("backbone.safetensors"), tensors, about)
+    exchange.save_exchange(path.with_name("backbone.safetensors"), tensors, about)
     detect = make(
         recipe="real",
         stage="detect",
@@ -299,7 +300,7 @@ def test_exported_runs_are_runs_with_their_backbones(
         path.read_bytes() for path in (detect, pretrained)
     ]
     sums = (out / "SHA256SUMS").read_text().splitlines()
-    assert sums == [f"{record.sha256_of(it)}  {it.relative_to(out)}" for it in copies]
+    assert sums == [f"{files.sha256_of(it)}  {it.relative_to(out)}" for it in copies]
     assert printed(capsys, *words) == ""  # again: nothing to do
     assert "real" in printed(capsys, "table", "table8", "--protocol", "demo", "--runs", out)
     verified = printed(capsys, "runs", "verify", "--runs", out)

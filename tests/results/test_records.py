@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from results import store
 from results.__main__ import main
+from results.store import query
 
 RESULTS = Path(__file__).parents[2] / "results"
-RECORDS, TABLES = RESULTS / "records", RESULTS / "tables"
-PROTOCOLS = sorted(path.name for path in TABLES.iterdir())
+RECORDS = RESULTS / "records"
+PROTOCOLS = sorted(path.parent.name for path in RECORDS.glob("*/tables"))
 
 
 def test_every_hash_is_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,7 +22,7 @@ def test_every_hash_is_right(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_record_names_a_clean_commit() -> None:
-    found, complaints = store.attempts(RECORDS, None)
+    found, complaints = query.attempts(RECORDS, None)
     assert found
     assert not complaints
     for path, run in found.items():
@@ -37,6 +37,8 @@ def test_the_tables_are_built_from_them_byte_for_byte(protocol: str, tmp_path: P
     options[-1] = str(tmp_path / "tricks.md")
     assert main(["tricks", "--protocol", protocol, *options]) == 0
 
-    # made by the two commands above, with results/tables/<protocol> in place of the scratch folder
+    # made by the two commands above, with records/<protocol>/tables as the output folder
     built = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert built == {path.name: path.read_bytes() for path in (TABLES / protocol).iterdir()}
+    assert built == {
+        path.name: path.read_bytes() for path in (RECORDS / protocol / "tables").iterdir()
+    }

@@ -1,0 +1,1 @@
+"""What every stage shares: records, exchange files, configs, tasks, run directories."""

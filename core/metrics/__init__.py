@@ -1,0 +1,1 @@
+"""Each metric once, with weights per image for the bootstrap."""

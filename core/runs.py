@@ -1,0 +1,160 @@
+"""Run directories: where a run keeps its files, who may work there, and every finished attempt."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, TextIO
+
+from core.errors import InputError
+from core.files import TEMPORARY, write_atomically
+from core.record import Record, RecordError, read
+from core.runtime import distributed
+
+
+def unfinished(out: Path, identity: str, product: str = "record.json") -> bool:
+    """Opens a run's folder, and says whether there is something left to do in it.
+
+    Args:
+        identity: a hash of everything that decides the result; a folder of another is set aside.
+        product: the file that the run writes last. make compares its time with what it is made
+            from, so a finished one is touched.
+
+    Raises:
+        InputError: another run is at work in the folder.
+    """
+
+    def opened() -> str:
+        if holder := claim(out):
+            raise InputError(f"{out}: another run is at work there ({holder})")
+        return begin(out, identity, product)
+
+    state = distributed.from_first(opened)
+    if state == "finished":
+        (out / product).touch()
+    if distributed.rank() == 0:
+        print(f"{out}: {state if state == 'finished' else state + ' run'}", flush=True)
+    return state != "finished"
+
+
+_ATTEMPT = re.compile(r"seed\d+(\.\d+)?")
+
+
+def read_attempts(runs: Path, protocol: str) -> tuple[dict[Path, Record], list[str]]:
+    """Every finished attempt at every run of a protocol, and what is wrong with unreadable ones.
+
+    They lie at `runs/<protocol>/<task>/<recipe>/seed<k>/record.json`, and earlier attempts at
+    `seed<k>.<n>/record.json`.
+
+    Returns:
+        Records by their files' paths, and complaints, each opening with a path.
+    """
+    records: dict[Path, Record] = {}
+    complaints = []
+    folder = os.path.join(runs, protocol)
+    for run in sorted(_below(folder, depth=3)):
+        path = Path(run, "record.json")
+        if not _ATTEMPT.fullmatch(path.parent.name) or not path.is_file():
+            continue
+        try:
+            record = read(path)
+        except RecordError as error:
+            complaints.append(str(error))
+            continue
+        if record.protocol != protocol:
+            complaints.append(
+                f"{path}: protocol: {record.protocol!r} in the folder of {protocol!r}"
+            )
+            continue
+        records[path] = record
+    return records, complaints
+
+
+def _below(folder: str, depth: int) -> Iterator[str]:
+    """The folders so many levels below one. pathlib's glob takes seconds for ten thousand."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [it.path for it in entries if it.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if depth == 1:
+        yield from names
+    else:
+        for name in names:
+            yield from _below(name, depth - 1)
+
+
+def newest(attempts: Mapping[Path, Record]) -> dict[Path, Record]:
+    """The attempt at each run that finished last, in the order of the paths."""
+    latest: dict[Path, Path] = {}
+    for path, record in attempts.items():
+        run = path.parent.with_name(path.parent.name.partition(".")[0])
+        if run not in latest or attempts[latest[run]].finished <= record.finished:
+            latest[run] = path
+    return {path: attempts[path] for path in sorted(latest.values())}
+
+
+def run_folder(runs: Path, protocol: str, task: str, recipe: str, seed: int) -> Path:
+    """Where a run keeps its record and everything else that it makes."""
+    return runs / protocol / task / recipe / f"seed{seed}"
+
+
+_claims: list[TextIO] = []  # open for as long as the process lives, and so are their locks
+
+
+def claim(run: Path) -> str | None:
+    """Keeps other processes from working in a run's folder, until this one ends, however it ends.
+
+    Returns:
+        None, or who is at work there already.
+    """
+    run.parent.mkdir(parents=True, exist_ok=True)
+    file = run.with_name(f".{run.name}.lock").open("a+")
+    try:
+        # unlike flock's, this lock is not handed down to the processes of a loader
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        file.seek(0)
+        return file.read() or "another process"
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}")
+    file.flush()
+    _claims.append(file)
+    for unfinished in run.rglob(f".*{TEMPORARY}"):  # of a process that was killed while writing
+        unfinished.unlink()
+    return None
+
+
+def begin(
+    run: Path, identity: str, product: str = "record.json"
+) -> Literal["new", "resume", "finished"]:
+    """Opens a run's folder for a run of this identity; nothing earned before is lost.
+
+    Args:
+        run: the run's folder, `.../seed<k>`.
+        identity: a hash of everything that decides the result.
+        product: the file that the run writes last.
+
+    Returns:
+        "finished" if this very run has its product already, "resume" if it was begun, else "new".
+        What another identity left in the folder is set aside as `seed<k>.1`, `seed<k>.2` ...
+    """
+    mark = run / "identity"
+    if run.exists():
+        same = mark.is_file() and mark.read_text().strip() == identity
+        if same:
+            return "finished" if (run / product).is_file() else "resume"
+        if any(run.iterdir()):
+            attempt = 1
+            while run.with_name(f"{run.name}.{attempt}").exists():
+                attempt += 1
+            run.rename(run.with_name(f"{run.name}.{attempt}"))
+    write_atomically(mark, f"{identity}\n".encode())
+    return "new"

@@ -1,0 +1,1 @@
+"""What a long run needs: processes, signals, random numbers, tracking, resume states."""

@@ -1,0 +1,447 @@
+"""From what the user names a backbone by to an exchange file, which all tasks read.
+
+Every tensor of a foreign file is accounted for: it has its place in timm's model, or it belongs to
+another part than the network that classifies (a detector's neck), which is listed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from core import configs, exchange, files
+from core.errors import InputError
+from core.exchange import Exchange
+from core.runs import run_folder
+from core.runtime import distributed
+from downstream.backbones.tensor_names import timm_names
+from pretrain import recipe
+from pretrain.model import architectures, initialisation
+from pretrain.model.architectures import TimmModel
+
+KINDS = "random:NAME, timm:NAME, torchvision:NAME/WEIGHTS or file:PATH,arch=NAME"
+FILE_OPTIONS = ("arch", "key", "channels", "mean", "std")
+# under which training code keeps a state dict
+WRAPPERS = ("state_dict", "model", "model_ema", "state_dict_ema")
+
+
+def label(variant: str | None, backbone: str | None) -> str:
+    """The name of a backbone's row and folder: the recipe's, or the specification made a file name.
+
+    Raises:
+        InputError: both or neither were given.
+    """
+    if (variant is None) == (backbone is None):
+        raise InputError("name one backbone: a recipe (VARIANT=best), or BACKBONE= with " + KINDS)
+    if variant is not None:
+        if not is_recipe(variant):
+            raise recipe.unknown("recipe", variant, configs.names("pretrain"))
+        return variant
+    return files.file_name(backbone or "")
+
+
+def is_recipe(name: str) -> bool:
+    """Whether a name is a recipe's; one of another architecture or settings has them behind it."""
+    known = configs.names("pretrain")
+    return any(name == one or name.startswith(f"{one}-") for one in known)
+
+
+def of_recipe(name: str, runs: Path, protocol: str, seed: int, dataset: str | None = None) -> Path:
+    """The exchange file that a recipe's run left.
+
+    Args:
+        dataset: that it was trained on, where that is not the protocol's own.
+
+    Raises:
+        InputError: the run has not finished yet.
+    """
+    task = f"pretrain-{dataset}" if dataset else "pretrain"
+    path = run_folder(runs, protocol, task, name, seed) / "backbone.safetensors"
+    if not path.is_file():
+        on = f" DATASET={dataset}" if dataset else ""
+        raise InputError(
+            f"{name} has no checkpoint yet ({path}): "
+            f"make pretrain VARIANT={name}{on} PROTOCOL={protocol} SEED={seed}"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class Found:
+    """A backbone that was found, as a whole timm model.
+
+    Attributes:
+        data: `mean`, `std` of RGB in [0, 1], `input_size`, `crop_pct` and `interpolation`, as timm
+            has them.
+        renamed: the source's names of tensors, each with timm's.
+        left_out: the source's tensors that are not of the network that classifies.
+        added: timm's tensors that the source does not have: counters of batches, and a classifier.
+        difference: the largest between the logits of the source's own model and of timm's, on the
+            same picture, where the source's own model can be built.
+    """
+
+    model: TimmModel
+    architecture: str
+    pretrained: bool
+    data: dict[str, Any]
+    renamed: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    difference: float | None = None
+
+
+def exchange_of(spec: str, out: Path, protocol: str, seed: int) -> Path:
+    """Turns a specification into an exchange file below `out`, or finds the file it names.
+
+    Raises:
+        InputError: as `find` does.
+    """
+    if (path := exchange_file(spec)) is not None:
+        return path
+    found = find(spec, protocol, seed)
+    if distributed.first_announced():
+        print(f"{spec}: {summary(found)}", flush=True)
+    return write(found, spec, out, protocol, seed)
+
+
+def exchange_file(spec: str) -> Path | None:
+    """The exchange file that `file:PATH` names, once its tensors have been seen to fit.
+
+    Raises:
+        InputError: no exchange file, or its tensors are not its architecture's.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind != "file" or not rest or "," in rest:
+        return None
+    tensors, about = exchange.load_exchange(Path(rest))
+    architectures.load_strictly(architectures.create(about.architecture, about.classes), tensors)
+    return Path(rest)
+
+
+def find(spec: str, protocol: str, seed: int) -> Found:
+    """The backbone of a specification.
+
+    Args:
+        spec: `random:NAME` (freshly initialised from `seed`), `timm:NAME` (timm's own weights),
+            `torchvision:NAME/WEIGHTS` (torchvision's), or `file:PATH,arch=NAME`: safetensors or a
+            torch checkpoint in a style of `names`, below `key` where it has several state dicts. A
+            file is taken to have been trained with timm's preprocessing for the architecture,
+            unless it says `mean=` and `std=` (of RGB from 0 to 255, divided by slashes) or
+            `channels=bgr`, or is an exchange file, which knows its own.
+
+    Raises:
+        InputError: another kind, an unknown architecture, weights that cannot be had, or tensors
+            that do not fit.
+    """
+    kind, colon, rest = spec.partition(":")
+    if not colon or not rest:
+        raise InputError(f"backbone {spec!r} is none of {KINDS}")
+    if kind == "random":
+        return _random(configs.read_protocol(protocol).architectures.get(rest, rest), seed)
+    if kind == "timm":
+        return _from_timm(rest)
+    if kind == "torchvision":
+        return _from_torchvision(rest)
+    if kind == "file":
+        path, *words = rest.split(",")
+        return _from_file(Path(path), _file_options(spec, words))
+    raise InputError(f"backbone {spec!r} is none of {KINDS}")
+
+
+def write(found: Found, spec: str, out: Path, protocol: str, seed: int) -> Path:
+    """The exchange file of a backbone that was found."""
+    about = Exchange(
+        architecture=found.architecture,
+        classes=int(found.model.num_classes),
+        mean=tuple(found.data["mean"]),
+        std=tuple(found.data["std"]),
+        resolution=found.data["input_size"][-1],
+        crop_ratio=found.data["crop_pct"],
+        interpolation="bicubic" if found.data["interpolation"] == "bicubic" else "bilinear",
+        pretrained=found.pretrained,
+        recipe=spec,
+        protocol=protocol,
+        seed=seed,
+        dataset="",
+        record_sha256="",
+    )
+    path = out / "backbone.safetensors"
+    exchange.save_exchange(path, found.model.state_dict(), about)
+    return path
+
+
+def _random(arch: str, seed: int) -> Found:
+    torch.manual_seed(seed)
+    model = architectures.create(arch, classes=1)
+    # what the recipes with zero gamma have at step 0 (docs/choices.md says what this does)
+    initialisation.initialise(model, xavier=True, zero_gamma=True)
+    ours = recipe.from_config(configs.read("pretrain", "b-standard"), "b-standard")
+    moments = dict(mean=ours.mean, std=ours.std, interpolation=ours.interpolation)
+    data = timm.data.resolve_data_config({}, model=model) | moments
+    return Found(model, arch, pretrained=False, data=data)
+
+
+def _from_timm(name: str) -> Found:
+    if not timm.is_model(name):
+        raise recipe.unknown("architecture", name, timm.list_models())
+    arch = name.partition(".")[0]
+    known = [n for n in timm.list_pretrained(f"{arch}*") if n.partition(".")[0] == arch]
+    if not known:
+        raise InputError(f"timm has no weights of {arch}: random:{arch}, or file:PATH,arch={arch}")
+    if name != arch and name not in known:
+        raise recipe.unknown("weights of timm's", name, known)
+    try:
+        model = timm.create_model(name, pretrained=True)
+    except Exception as error:  # the hub's client has many ways to say that it cannot be reached
+        raise _not_to_be_had(f"timm:{name}", error, arch) from error
+    return Found(model, name, True, timm.data.resolve_data_config({}, model=model))
+
+
+def _not_to_be_had(spec: str, error: Exception, arch: str) -> InputError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return InputError(
+        f"{spec}: its weights are not in the local cache, nor to be downloaded ({reason}). Without "
+        f"a network, copy them here and say file:PATH,arch={arch}"
+    )
+
+
+def _from_torchvision(rest: str) -> Found:
+    name, _, chosen = rest.partition("/")
+    spec = f"torchvision:{rest}"
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise recipe.unknown("architecture of torchvision", name, known)
+    if not timm.is_model(name):
+        raise InputError(
+            f"{spec}: timm has no architecture of this name, under which it would be trained; "
+            f"those of both are ResNet, ResNeXt, Wide ResNet and DenseNet"
+        )
+    weights = torchvision.models.get_model_weights(name)
+    if chosen not in weights.__members__:
+        raise recipe.unknown(f"weights of torchvision's {name}", chosen, weights.__members__)
+    try:
+        theirs = torchvision.models.get_model(name, weights=chosen)
+    except Exception as error:  # no network, a full disk, a damaged download
+        raise _not_to_be_had(spec, error, name) from error
+    return from_torchvision_model(theirs, name, weights[chosen].transforms(), spec)
+
+
+def from_torchvision_model(theirs: nn.Module, name: str, transforms: Any, spec: str) -> Found:
+    """The timm model with the weights of one of torchvision's, and how far their logits differ.
+
+    Args:
+        transforms: torchvision's preset of the weights: mean, std, crop and resize sizes.
+
+    Raises:
+        InputError: timm's model of that name has other tensors, or computes something else.
+    """
+    fitted = _fitted(dict(theirs.state_dict()), name, spec)
+    pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        difference = (theirs.eval()(pixels) - fitted.model.eval()(pixels)).abs().max().item()
+    if not difference < 1e-3:
+        raise InputError(
+            f"{spec}: with the same tensors timm's {name} computes something else (largest "
+            f"difference of the logits {difference:.3g})"
+        )
+    data: dict[str, Any] = dict(
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        input_size=(3, *2 * transforms.crop_size),
+        crop_pct=transforms.crop_size[0] / transforms.resize_size[0],
+        interpolation=transforms.interpolation.value,
+    )
+    return replace(fitted, data=data, difference=difference)
+
+
+def _file_options(spec: str, words: list[str]) -> dict[str, str]:
+    options = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in FILE_OPTIONS or key in options:
+            raise InputError(
+                f"backbone {spec!r}: {word!r} is not of the form arch=NAME, key=model_ema, "
+                f"channels=bgr, mean=R/G/B or std=R/G/B, each at most once"
+            )
+        options[key] = value
+    if "arch" not in options:
+        raise InputError(f"backbone {spec!r}: name its architecture with arch=NAME")
+    if options.get("channels", "rgb") not in ("rgb", "bgr"):
+        raise InputError(f"backbone {spec!r}: channels are rgb or bgr")
+    return options
+
+
+def _from_file(path: Path, options: dict[str, str]) -> Found:
+    tensors = read_tensors(path, options.get("key"))
+    found = _fitted(tensors, options["arch"], str(path))
+    data = found.data | _preprocessing(path)
+    data |= {key: _moments(key, options[key]) for key in ("mean", "std") if key in options}
+    if options.get("channels") == "bgr":
+        reverse_channels(found.model)
+    return replace(found, data=data)
+
+
+def _preprocessing(path: Path) -> dict[str, Any]:
+    """What an exchange file says of its own; nothing for others."""
+    if path.suffix != ".safetensors":
+        return {}
+    if exchange.read_metadata(path).get("format") != exchange.FORMAT:
+        return {}
+    about = exchange.read_about(path)
+    return dict(
+        mean=about.mean,
+        std=about.std,
+        input_size=(3, about.resolution, about.resolution),
+        crop_pct=about.crop_ratio,
+        interpolation=about.interpolation,
+    )
+
+
+def _moments(key: str, text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split("/"))
+    except ValueError:
+        values = ()
+    lowest = 1 if key == "std" else 0
+    # 0.485 is of pixels from 0 to 1, and would pass for a nearly black mean
+    if len(values) != 3 or not all(v == 0 == lowest or 1 <= v <= 255 for v in values):
+        raise InputError(
+            f"{key}={text}: expected three numbers of pixels from 0 to 255, as 123.7/116.3/103.5"
+        )
+    return tuple(value / 255 for value in values)
+
+
+def reverse_channels(model: TimmModel) -> None:
+    """Makes a model that was trained on BGR one for RGB, by the convolutions that see the pixels.
+
+    Raises:
+        InputError: it has no such convolution.
+    """
+    names = model.pretrained_cfg["first_conv"]
+    for name in (names,) if isinstance(names, str) else names:
+        convolutions = (m for m in model.get_submodule(name).modules() if isinstance(m, nn.Conv2d))
+        first = next(convolutions, None)
+        if first is None or first.in_channels != 3:
+            raise InputError(f"channels=bgr: {type(model).__name__} has no convolution of pixels")
+        first.weight.data = first.weight.data.flip(1).contiguous()
+
+
+def _fitted(tensors: dict[str, Tensor], arch: str, spec: str) -> Found:
+    """The timm model with these tensors in it, and what became of each.
+
+    A file without a classifier is complete for every use here: it gets one of one class, of zeros.
+    Counters of batches, which nothing reads, start at 0 where a library does not keep them.
+
+    Raises:
+        InputError: a tensor is missing, left over, there twice or of another shape or kind.
+    """
+    blank = architectures.create(arch, classes=1)
+    classifier = architectures.classifier(blank)
+    renamed, left_out = timm_names(tensors, blank.state_dict())
+    twice = sorted(name for name, count in Counter(renamed.values()).items() if count > 1)
+    if twice:
+        raise InputError(f"{spec} as {arch}: several tensors for {', '.join(twice)}")
+    kept = {new: tensors[old] for old, new in renamed.items()}
+    weight = kept.get(f"{classifier}.weight")
+    model = blank if weight is None else architectures.create(arch, len(weight))
+    own = model.state_dict()
+    added = [
+        name
+        for name in own
+        if name not in kept
+        and (
+            name.endswith(".num_batches_tracked")
+            or (weight is None and name.startswith(f"{classifier}."))
+        )
+    ]
+    kept |= {name: torch.zeros_like(own[name]) for name in added}
+    numbers = [n for n in own if n in kept and own[n].dtype.is_floating_point]
+    if quantised := [n for n in numbers if not kept[n].dtype.is_floating_point]:
+        raise InputError(f"{spec} as {arch}: not of floating-point numbers: {', '.join(quantised)}")
+    try:
+        architectures.load_strictly(model, kept)
+    except InputError as error:
+        raise InputError(f"{spec} as {arch}: {error}") from error
+    data = timm.data.resolve_data_config({}, model=model)
+    return Found(model, arch, True, data, renamed, left_out, added)
+
+
+def read_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of a torch checkpoint, out of its wrapper.
+
+    Args:
+        key: of the state dict, where the file has several.
+
+    Raises:
+        InputError: no such file, not readable, a torch file that needs more than tensors, or
+            several state dicts, of which none was chosen.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    if path.suffix == ".safetensors":
+        exchange.read_metadata(path)  # complains of a damaged file
+        return load_safetensors(path.read_bytes())
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has no one exception for a damaged or foreign file
+        # of torch's advice on pickles that call functions, only the line with the reason
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+        raise InputError(
+            f"{path}: not a readable checkpoint of tensors ({type(error).__name__}: {reason}). If "
+            f"you trust it, save its state dict alone with torch, as a file of its own"
+        ) from error
+    content = _unwrapped(content, key, path)
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(
+            f"{path}: expected a state dict of tensors, found {type(content).__name__}"
+        )
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _unwrapped(content: Any, key: str | None, path: Path) -> Any:
+    known = content if isinstance(content, Mapping) else {}
+    found = [name for name in WRAPPERS if isinstance(known.get(name), Mapping)]
+    if key is not None:
+        if not isinstance(known.get(key), Mapping):
+            raise recipe.unknown(f"state dict of {path}", key, found)
+        return content[key]
+    if len(found) > 1:
+        choices = " or ".join(f"key={name}" for name in found)
+        raise InputError(f"{path}: it has several state dicts: say which with {choices}")
+    return content[found[0]] if found else content
+
+
+def explain(found: Found) -> str:
+    """What became of each tensor, for a reader."""
+    moved = {old: new for old, new in found.renamed.items() if old != new}
+    lines = [f"{old} -> {new}" for old, new in moved.items()]
+    lines += [f"{name} left out: not of the network that classifies" for name in found.left_out]
+    lines += [f"{name} is not in the source: 0" for name in found.added]
+    return "\n".join([*lines, summary(found)])
+
+
+def summary(found: Found) -> str:
+    """How many of a backbone's tensors came from where, and how far its logits are from there."""
+    tensors = len(found.model.state_dict())
+    if not found.renamed:
+        return f"{found.architecture}, {tensors} tensors"
+    kept = sum(old == new for old, new in found.renamed.items())
+    logits = (
+        ""
+        if found.difference is None
+        else (f"; logits differ from the source's own by at most {found.difference:.3g}")
+    )
+    return (
+        f"{found.architecture}, {tensors} tensors: {kept} under their own names, "
+        f"{len(found.renamed) - kept} renamed, {len(found.added)} added; "
+        f"{len(found.left_out)} of the source left out{logits}"
+    )

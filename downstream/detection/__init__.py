@@ -1,0 +1,1 @@
+"""Object detection with Faster R-CNN, and its datasets."""

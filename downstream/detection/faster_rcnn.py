@@ -1,0 +1,92 @@
+"""Faster R-CNN on any backbone: mmdet's model and Runner, VOC's data and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from core import configs, record
+from downstream.backbones import timm_features
+from downstream.openmmlab import compat, runner
+from downstream.task import Task
+
+
+def run(
+    task: Task, detector: str, dataset: str, data_root: Path, workers: int, options: Sequence[str]
+) -> None:
+    """Trains and tests one detector.
+
+    Args:
+        detector: "c4" or "fpn", a file of configs/detect.
+        dataset: a file of configs/data in VOC's layout.
+
+    Raises:
+        InputError: data, backbone or options do not fit.
+    """
+    compat.prepare("mmdet")
+    from downstream.detection import voc
+
+    found = configs.config(dataset)
+    cfg = build_config(task, detector, found, data_root)
+    runner.override(cfg, options, (*runner.RUNNER_KEYS, "limit"))
+    parts = voc.part_sizes(found, data_root, "train")
+    sizes = runner.limit_training(cfg, dict(found.sizes), "train", parts)
+    files = voc.fingerprint_parts(found, data_root)
+    root = data_root / found.root
+    described = record.Dataset(
+        name=dataset,
+        mirrors=found.mirrors,
+        fingerprint=runner.fingerprint(files, root),
+        sizes=sizes,
+        classes=len(voc.class_names(found, root)),
+    )
+
+    def metrics(scores: dict[str, float], pictures: int) -> dict[str, record.Metric]:
+        split = " + ".join(f"{year} {part}".strip() for year, part in found.parts["test"])
+        return {
+            name: record.Metric(
+                value=scores[name],
+                unit="%",
+                split=split,
+                samples=pictures,
+                detail=f"{how}, mean over classes, last epoch",
+            )
+            for name, how in (
+                ("map", "VOC07 11-point AP at IoU 0.5"),
+                ("map_all_point", "all-point AP at IoU 0.5"),
+                ("ap_coco", "COCO's AP at IoU 0.50:0.95, difficult objects as crowds"),
+            )
+        }
+
+    runner.run(task, cfg, described, workers, metrics)
+
+
+def build_config(task: Task, detector: str, found: Config, data_root: Path) -> Config:
+    """The detector's config with the backbone, the data and the protocol's size in it."""
+    from core.runtime import distributed
+    from downstream.detection import voc
+
+    size = configs.read_protocol(task.protocol).get("detect", Config())
+    cfg = runner.read_config("detect", detector, found, size, distributed.announced_world())
+    loaded = timm_features.load(task.exchange)
+    runner.fill_backbone(cfg, task.exchange, loaded)
+    channels = [level["num_chs"] for level in timm_features.levels(loaded.model)]
+    if detector == "c4":
+        cfg.model.rpn_head.in_channels = channels[-2]
+        cfg.model.roi_head.bbox_roi_extractor.out_channels = channels[-2]
+        cfg.model.roi_head.bbox_head.in_channels = channels[-1]
+        # layer 4 halves what RoIAlign gives, rounding up
+        cells = cfg.model.roi_head.bbox_roi_extractor.roi_layer.output_size
+        cfg.model.roi_head.bbox_head.roi_feat_size = (cells + 1) // 2
+    else:
+        cfg.model.neck.in_channels = channels[-4:]
+    classes = voc.class_names(found, data_root / found.root)
+    cfg.model.roi_head.bbox_head.num_classes = len(classes)
+    parts = voc.dataset_configs(found, data_root, "train", cfg.train_pipeline)
+    cfg.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
+    (cfg.test_dataloader.dataset,) = voc.dataset_configs(
+        found, data_root, "test", cfg.test_pipeline
+    )
+    return cfg

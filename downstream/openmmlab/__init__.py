@@ -1,0 +1,1 @@
+"""mmengine's Runner for detection and segmentation: configs, exact resume, progress."""

@@ -1,0 +1,1 @@
+"""Image classification on frozen or fine-tuned features."""

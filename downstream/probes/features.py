@@ -1,0 +1,269 @@
+"""Pooled features of a frozen backbone: extracted once, by all processes, and kept for every probe.
+
+They lie at `runs/<protocol>/features/<key>.npy`, memory-mapped when they are read, where the key is
+a hash of all that decides them: weights, images and the transform. So every probe of a backbone on
+a data set shares them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from numpy.typing import DTypeLike
+from torch import Tensor
+
+from core import configs, files, record, runs
+from core.errors import InputError
+from core.metrics import classification
+from core.runtime import distributed
+from downstream import task as tasks
+from downstream.backbones import timm_features
+from downstream.backbones.timm_features import Loaded
+from downstream.openmmlab import runner
+from downstream.task import Task
+from pretrain.images import datasets, loader, splits, transforms
+from pretrain.images.datasets import ImageSet, fingerprint
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A data set as a frozen backbone sees it, and what a record says of how that came about.
+
+    Attributes:
+        x_train, x_test: [N, D] in float32, memory-mapped.
+        samples_per_s: of the extraction; 0 if nothing had to be extracted.
+    """
+
+    task: Task
+    settings: Config
+    loaded: Loaded
+    train: ImageSet
+    test: ImageSet
+    x_train: np.ndarray
+    x_test: np.ndarray
+    device: torch.device
+    devices: int
+    samples_per_s: float
+    fingerprint: str
+    started: datetime
+    began: float
+
+    def training(self, dtype: DTypeLike) -> tuple[Tensor, Tensor]:
+        """The training features [N, D] of that type, and labels [N], on the device."""
+        x = torch.from_numpy(self.x_train.astype(dtype)).to(self.device)
+        return x, torch.from_numpy(self.train.labels).to(self.device)
+
+    def write_record(
+        self,
+        metrics: dict[str, record.Metric],
+        right: np.ndarray | None = None,
+        chosen: dict[str, Any] | None = None,
+    ) -> None:
+        """The record of a probe that is finished now, and which test samples it has right."""
+        wall = time.perf_counter() - self.began
+        tasks.write_record(
+            self.task,
+            datasets.described(self.fingerprint, self.train, self.test),
+            self.loaded,
+            timm_features.classifier_tensors(self.loaded.model),
+            tasks.plain(self.settings._cfg_dict),
+            metrics,
+            distributed.cost(self.device, wall, self.samples_per_s, devices=self.devices),
+            self.started,
+            chosen=chosen,
+            outputs=[] if right is None else [classification.save(self.task.out, right)],
+        )
+
+
+def frozen(
+    task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]
+) -> Frozen | None:
+    """Everything that a probe on features needs; None if there is nothing (more) to do here.
+
+    That is so where the probe is finished already, and in all processes but the first, which have
+    helped to extract the features and leave.
+
+    Args:
+        task: its stage names the file of configs/probe.
+        options: changes to that file, `limit` and `train_size` among them.
+
+    Raises:
+        InputError: data, backbone or options do not fit.
+    """
+    started, began = datetime.now(UTC), time.perf_counter()
+    settings = read_settings(task.stage, task.protocol, options)
+    loaded = timm_features.load(task.exchange)
+    whole, test = (datasets.load(dataset, data_root, role) for role in ("train", "test"))
+    train = splits.part(whole, settings.limit, settings.train_size, task.seed)
+    seen = fingerprint(train, test)
+    identity = [
+        *(task.name, task.protocol, task.seed, tasks.plain(settings._cfg_dict)),
+        *(seen, loaded.sha256, loaded.about.mean, loaded.about.std),
+    ]
+    with distributed.process_group() as device:
+        if not runs.unfinished(task.out, configs.digest(identity)):
+            return None
+        extracting = time.perf_counter()
+        found = [
+            cached(
+                task.out.parents[2] / "features",
+                loaded,
+                images,
+                resolution=settings.resolution,
+                crop_ratio=settings.crop_ratio,
+                workers=workers,
+                device=device,
+            )
+            for images in (train, test)
+        ]
+        seconds = time.perf_counter() - extracting
+        devices, first = distributed.world(), distributed.rank() == 0
+    if not first:
+        return None
+    return Frozen(
+        task=task,
+        settings=settings,
+        loaded=loaded,
+        train=train,
+        test=test,
+        x_train=found[0][0],
+        x_test=found[1][0],
+        device=device,
+        devices=devices,
+        samples_per_s=sum(len(x) for x, fresh in found if fresh) / seconds,
+        fingerprint=seen,
+        started=started,
+        began=began,
+    )
+
+
+def read_settings(stage: str, protocol: str, options: Sequence[str]) -> Config:
+    """A probe's config, as the protocol's section `linear` and the user's options change it."""
+    settings = configs.read("probe", stage)
+    section = configs.read_protocol(protocol).get("linear", {})
+    settings.merge_from_dict({k: v for k, v in section.items() if k in settings})
+    runner.override(settings, options)
+    return settings
+
+
+def cached(
+    folder: Path,
+    loaded: Loaded,
+    images: ImageSet,
+    *,
+    resolution: int,
+    crop_ratio: float,
+    workers: int,
+    device: torch.device,
+) -> tuple[np.ndarray, bool]:
+    """Features [N, D] of an image set, memory-mapped, and whether they had to be extracted.
+
+    Called by all processes of a group, which see the same folder.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    about = loaded.about
+    key = configs.digest(
+        [
+            *(loaded.sha256, fingerprint(images), resolution, crop_ratio),
+            *(about.interpolation, about.mean, about.std),
+        ]
+    )
+    path = folder / f"{key[:16]}.npy"
+    kept = distributed.from_first(partial(intact, path, len(images)))
+    if not kept:
+        view = loader.EvaluationView(images, resolution, crop_ratio, about.interpolation)
+        write(path, loaded, view, workers, device)
+    return np.load(path, mmap_mode="r"), not kept
+
+
+def intact(path: Path, count: int) -> bool:
+    """Whether the features of `count` images are there, every byte as it was written."""
+    try:
+        expected = path.with_suffix(".sha256").read_text()
+        return files.sha256_of(path) == expected and len(np.load(path, mmap_mode="r")) == count
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def write(
+    path: Path, loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
+) -> None:
+    """Extracts an image set's features, each process its share, and keeps them.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rank, world = distributed.rank(), distributed.world()
+    writer = distributed.from_first(os.getpid)  # two runs may be at it
+    parts = [path.with_name(f".{path.stem}-{writer}-{r}.npy") for r in range(world)]
+    whole = path.with_name(f".{path.stem}-{writer}.npy")
+    try:
+        _fill(
+            parts[rank], len(range(rank, len(view), world)), extract(loaded, view, workers, device)
+        )
+        distributed.wait_for_all()
+        if rank == 0:
+            _join(parts, whole, len(view))
+            digest = files.sha256_of(whole)
+            os.replace(whole, path)
+            files.write_atomically(path.with_suffix(".sha256"), digest.encode())
+        distributed.wait_for_all()
+    finally:
+        parts[rank].unlink(missing_ok=True)
+        whole.unlink(missing_ok=True)
+
+
+def _fill(path: Path, count: int, batches: Iterator[np.ndarray]) -> None:
+    """Writes batches [n, D] one after the other to a file of [count, D]."""
+    filled, kept = 0, None
+    for batch in batches:
+        if kept is None:
+            kept = np.lib.format.open_memmap(path, "w+", np.float32, (count, batch.shape[1]))
+        kept[filled : filled + len(batch)] = batch
+        filled += len(batch)
+    if kept is not None:
+        kept.flush()
+
+
+def _join(parts: Sequence[Path], path: Path, count: int) -> None:
+    """Puts the processes' shares, every so many-th sample each, into one file of [count, D]."""
+    shares = [np.load(part, mmap_mode="r") for part in parts if part.is_file()]
+    joined = np.lib.format.open_memmap(path, "w+", np.float32, (count, shares[0].shape[1]))
+    for rank, share in enumerate(shares):
+        joined[rank :: len(parts)] = share
+    joined.flush()
+
+
+@torch.no_grad()
+def extract(
+    loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
+) -> Iterator[np.ndarray]:
+    """This process's share of the features in float32, in batches [n, D], in evaluation mode.
+
+    They are what the model's classifier would see.
+
+    Raises:
+        InputError: a picture cannot be read; a feature of nothing would be a wrong number.
+    """
+    model = loaded.model.to(device).eval()
+    mine = loader.evaluation(view, 256, workers, rank=distributed.rank(), world=distributed.world())
+    for images, _, problems in loader.batches_of(mine):
+        if problems:
+            raise InputError(f"not a readable image: {': '.join(problems[0])}")
+        pixels = images.to(device, non_blocking=True).float() / 255
+        pixels = transforms.normalise(pixels, loaded.about.mean, loaded.about.std)
+        pooled = model.forward_head(model.forward_features(pixels), pre_logits=True)
+        yield pooled.float().cpu().numpy()

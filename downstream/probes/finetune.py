@@ -1,0 +1,189 @@
+"""The pretraining loop, started from a checkpoint, its rate and length chosen.
+
+Of all weights, which is full fine-tuning, or of the classifier alone (stage "linear-sgd").
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from core import configs, runs
+from core.errors import Diverged, InputError
+from core.metrics import classification
+from core.runtime import distributed
+from downstream import task as tasks
+from downstream.backbones import timm_features
+from downstream.task import Task
+from pretrain import recipe
+from pretrain.images import datasets, splits
+from pretrain.images.datasets import ImageSet
+from pretrain.recipe import Recipe
+from pretrain.training import loop
+
+AXES = ("epochs", "lr")  # of the grid; of equals, the first in this order wins
+OWN = ("grid", "held_out", "train_size")  # what the files of configs/probe have beside a recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The recipes to choose from, in order, and what they are trained on.
+
+    Attributes:
+        held_out: the share of the training set that they are compared on.
+        train_size: of a few-shot training set, or None.
+        resident: as the protocol has it; it does not decide the result.
+    """
+
+    candidates: tuple[Recipe, ...]
+    held_out: float
+    train_size: int | None
+    resident: bool = False
+
+    def described(self) -> dict[str, Any]:
+        """The settings that decide the result, as a record has them.
+
+        What is chosen is not among them: runs of several seeds may choose differently.
+        """
+        axes = {axis: sorted({getattr(c, axis) for c in self.candidates}) for axis in AXES}
+        own = {"grid": axes, "held_out": self.held_out, "train_size": self.train_size}
+        first = recipe.as_dict(self.candidates[0])
+        if len(self.candidates) > 1:
+            first = {key: value for key, value in first.items() if key not in AXES}
+        return first | own
+
+
+def plan(task: Task, dataset: str, options: Sequence[str], about: timm_features.Exchange) -> Plan:
+    """The recipes for a backbone: its architecture and moments, the protocol's size.
+
+    Raises:
+        InputError: an option is none, or does not suit its setting.
+    """
+    config = configs.read("probe", task.stage)
+    section = task.stage.replace("-", "_")
+    own = {key: config.pop(key) for key in OWN}
+    protocol = configs.read_protocol(task.protocol)
+    size = protocol.get(section, {})
+    grid = own["grid"] | size.get("grid", {})
+    wanted = configs.parse_options(list(options))
+    own |= {key: wanted.pop(key) for key in OWN[1:] if key in wanted}
+    if not isinstance(own["held_out"], float) or not 0 < own["held_out"] < 1:
+        raise InputError(f"held_out={own['held_out']!r}: expected a share between 0 and 1")
+    found = recipe.from_config(config, task.stage)
+    candidates = []
+    for values in product(*(sorted(grid[axis]) for axis in AXES)):
+        sized = recipe.under_protocol(
+            replace(found, **dict(zip(AXES, values, strict=True))), protocol, section
+        )
+        fitted = replace(
+            sized,
+            arch=about.architecture,
+            dataset=dataset,
+            mean=about.mean,
+            std=about.std,
+            interpolation=about.interpolation,
+        )
+        candidates.append(recipe.override(fitted, wanted))
+    resident = size.get("resident", False)
+    return Plan(tuple(dict.fromkeys(candidates)), own["held_out"], own["train_size"], resident)
+
+
+def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
+    """Chooses on held-out training data, trains on all, reports the last epoch on test, once.
+
+    Raises:
+        InputError: data, backbone or options do not fit.
+    """
+    started = datetime.now(UTC)
+    loaded = timm_features.load(task.exchange)
+    planned = plan(task, dataset, options, loaded.about)
+    whole, test_set = (datasets.load(dataset, data_root, role) for role in ("train", "test"))
+    limit = planned.candidates[0].limit
+    train_set = splits.part(whole, limit, planned.train_size, task.seed)
+    fingerprint = datasets.fingerprint(train_set, test_set)
+    settings = planned.described()
+    with distributed.process_group() as device:
+        identity = [task.name, task.protocol, task.seed, settings, loaded.sha256, fingerprint]
+        if not runs.unfinished(task.out, configs.digest(identity)):
+            return
+        job = loop.Job(
+            recipe=planned.candidates[0],
+            train=train_set,
+            test=test_set,
+            out=task.out,
+            seed=task.seed,
+            device=device,
+            workers=workers,
+            initial=loaded.model.state_dict(),
+            frozen=task.stage == "linear-sgd",
+            resident=planned.resident,
+            track=task.track,
+        )
+        chosen, trials, spent = choose(job, planned)
+        outcome = loop.fit(replace(job, recipe=chosen))
+        wall = outcome.cost.wall_s + spent
+        if distributed.rank() != 0:
+            return
+        tasks.write_record(
+            task,
+            datasets.described(fingerprint, train_set, test_set),
+            loaded,
+            timm_features.classifier_tensors(loaded.model),
+            settings,
+            classification.metrics(outcome.right, test_set.split, "central crop, last epoch"),
+            outcome.cost.model_copy(
+                update={"wall_s": wall, "device_hours": wall * distributed.world() / 3600}
+            ),
+            started,
+            chosen={
+                **{axis: getattr(chosen, axis) for axis in AXES},
+                **({"held_out_top1": trials} if trials else {}),
+            },
+            outputs=[classification.save(task.out, outcome.right, outcome.counted)],
+        )
+        shutil.rmtree(task.out / "trials", ignore_errors=True)
+
+
+def choose(job: loop.Job, planned: Plan) -> tuple[Recipe, dict[str, float | None], float]:
+    """The recipe with the best held-out top-1, that of each in percent, and the seconds spent.
+
+    Each is trained in a folder of its own below the run's, so that what was interrupted goes on
+    with the recipe that it was at, and those before it are only read again. One whose loss was not
+    finite has no top-1.
+
+    Raises:
+        InputError: the loss of every one was not finite.
+    """
+    if len(planned.candidates) == 1:
+        return planned.candidates[0], {}, 0.0
+    few = planned.train_size is not None
+    kept, held = splits.held_out(job.train.labels, planned.held_out, job.seed, few)
+    parts: tuple[ImageSet, ImageSet] = (job.train.subset(kept), job.train.subset(held))
+    scores: dict[str, float | None] = {}
+    spent = 0.0
+    for candidate in planned.candidates:
+        name = trial_name(candidate)
+        out = job.out / "trials" / name / job.out.name
+        began = time.perf_counter()
+        try:
+            trial = replace(job, recipe=candidate, train=parts[0], test=parts[1], out=out, track=())
+            outcome = loop.fit(trial)
+            scores[name], spent = outcome.top1, spent + outcome.cost.wall_s
+        except Diverged:
+            scores[name], spent = None, spent + time.perf_counter() - began
+    best = max((score for score in scores.values() if score is not None), default=None)
+    if best is None:
+        raise InputError(f"the loss of every trial was not finite ({', '.join(scores)}): lower lr")
+    chosen = next(c for c in planned.candidates if scores[trial_name(c)] == best)
+    return chosen, scores, spent
+
+
+def trial_name(candidate: Recipe) -> str:
+    """As its folder is called: "epochs5-lr0.01"."""
+    return "-".join(f"{axis}{getattr(candidate, axis):g}" for axis in AXES)

@@ -1,0 +1,1 @@
+"""Semantic segmentation with the dilated FCN, and its datasets."""

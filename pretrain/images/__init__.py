@@ -1,0 +1,1 @@
+"""From bytes on disk to batches: layouts, datasets, splits, decoding, transforms, loaders."""

@@ -1,0 +1,1 @@
+"""Architectures, initialisation and size of networks."""

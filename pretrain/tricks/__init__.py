@@ -1,0 +1,1 @@
+"""One trick per file, one pure function per trick."""

@@ -1,0 +1,62 @@
+"""RandAugment (Cubuk et al., 2020), timm's, with its random numbers addressed like all others."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from timm.data.auto_augment import RandAugment, rand_augment_transform
+
+from core.errors import InputError
+
+NOTATION = re.compile(r"rand(-(m|n|w|p|t|inc|mstd|mmax)\d+(\.\d+)?)+")
+
+
+@lru_cache
+def policy(config: str, resolution: int, mean: tuple[float, float, float]) -> RandAugment:
+    """timm's RandAugment for square images.
+
+    Args:
+        config: in timm's notation: "rand-m7-mstd0.5-inc1" is magnitude 7, standard deviation 0.5,
+            severity increasing with magnitude.
+        resolution: in pixels; absolute translations are up to 0.45 of it, as timm has it.
+        mean: of RGB in [0, 1], the colour of what a geometric operation leaves empty.
+
+    Raises:
+        InputError: the notation is not timm's, which itself passes over what it cannot read.
+    """
+    fill = tuple(round(255 * channel) for channel in mean)
+    hints = dict(translate_const=int(0.45 * resolution), img_mean=fill)
+    try:
+        if not NOTATION.fullmatch(config):
+            raise ValueError("not in timm's notation")
+        found = rand_augment_transform(config, hints)
+    except (AssertionError, KeyError, ValueError) as error:
+        raise InputError(
+            f"randaugment {config!r}: {error}; for example rand-m7-mstd0.5-inc1"
+        ) from error
+    for operation in found.ops:
+        if operation.name.startswith("Posterize"):
+            operation.level_fn = partial(_at_least_a_bit, operation.level_fn)
+    return found
+
+
+def _at_least_a_bit(bits: Callable[..., tuple[int]], *args: Any) -> tuple[int]:
+    """timm's strongest posterisation keeps no bit of a colour, which Pillow refuses to do."""
+    return (max(1, bits(*args)[0]),)
+
+
+def randaugment(image: Image.Image, rng: np.random.Generator, apply: RandAugment) -> Image.Image:
+    """One image through a policy, whose draws follow from `rng` alone.
+
+    timm draws from the global generators of Python and NumPy, so these are seeded first.
+    """
+    seed = int(rng.integers(2**32))
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    return apply(image)

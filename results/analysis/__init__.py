@@ -1,0 +1,1 @@
+"""Comparisons of backbones, tricks and transfer."""

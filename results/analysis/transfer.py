@@ -1,0 +1,191 @@
+"""Does better pretraining transfer better? Rank correlations of source top-1 and tasks.
+
+The claim of Bag of Tricks' tables 8 and 9, computed on ours and on the published figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.record import Record, RecordError
+from results.papers.published import Published
+from results.stats.intervals import (
+    COEFFICIENTS,
+    CONFIDENCE,
+    EXACT,
+    FEWEST,
+    RESAMPLES,
+    Correlation,
+    correlation,
+    holm,
+)
+from results.tables.custom import column_of
+from results.tables.fill import Table, build
+from results.tables.grid import DASH, Grid, span
+from results.tables.index import Index
+from results.tables.render import not_comparable, side
+from results.tables.spec import Column, Declaration, Row, Where
+
+DOWNSTREAM = ("detect", "segment", "linear", "linear-sgd", "knn", "finetune")
+METRICS = ("map", "miou", "pix_acc", "top1")
+SOURCE = Column(
+    "source", "source top-1", Where(stage="pretrain", mirrors="imagenet"), "top1", published=False
+)
+# Of a task's metric, the published table and column; its column top1 is the source's.
+PUBLISHED = {
+    "detect map": ("bag-of-tricks/8", "map"),
+    "segment miou": ("bag-of-tricks/9", "miou"),
+    "segment pix_acc": ("bag-of-tricks/9", "pix_acc"),
+}
+
+Points = Mapping[str, tuple[float, float]]  # source top-1, or a score, and the metric, by backbone
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of a task against source top-1: the points, and a coefficient each."""
+
+    points: int
+    found: dict[str, Correlation | None]
+    corrected: dict[str, float]
+
+
+def table_of(index: Index) -> Table:
+    """Backbones with a source top-1 of their own by tasks, each cell the mean over seeds.
+
+    Random weights have none, nor have checkpoints from elsewhere: both stay out.
+
+    Raises:
+        RecordError: no backbone was pretrained here, or none was tested.
+    """
+    sources = index.select(SOURCE.where)
+    labels = sorted({run.recipe for run in sources if run.backbone.pretrained})
+    tested = index.select(Where(recipes=tuple(labels))) if labels else ()
+    columns = list(_columns(tested))
+    if not columns:
+        raise RecordError("no backbone that was pretrained here has been through a downstream task")
+    declaration = Declaration(
+        name="transfer",
+        file="transfer",
+        title="Source top-1 and downstream metrics",
+        row_heading="backbone",
+        rows=tuple(Row(label, Where(recipes=(label,))) for label in labels),
+        columns=(SOURCE, *columns),
+    )
+    return build(declaration, index, {})
+
+
+def _columns(runs: Iterable[Record]) -> Iterable[Column]:
+    tested = [run for run in runs if run.stage in DOWNSTREAM]
+    units = {(run.task, name): it.unit for run in tested for name, it in run.metrics.items()}
+    for task in sorted({run.task for run in tested}):
+        for name in METRICS:
+            if (task, name) in units:
+                yield column_of(task, name, units[task, name])
+
+
+def points(table: Table, column: int, score: int = 0) -> Points:
+    """A column's metric of each backbone that has it, after source top-1 or another column's."""
+    found = {}
+    for row, cells in zip(table.rows, table.cells, strict=True):
+        x, y = cells[score].value, cells[column].value
+        if x is not None and y is not None:
+            found[row.heading] = x, y
+    return found
+
+
+def published_points(published: Published, name: str) -> Points:
+    """Likewise of the paper's table; empty if it has none of this metric."""
+    if name not in PUBLISHED:
+        return {}
+    table, column = PUBLISHED[name]
+    figures = published[table]
+    found = {}
+    for row in figures.rows:
+        x, y = figures.figure(row, "top1"), figures.figure(row, column)
+        if isinstance(x, int | float) and isinstance(y, int | float):
+            found[row] = x, y
+    return found
+
+
+def lines(named: dict[str, Points], count: int = RESAMPLES) -> dict[str, Line]:
+    """Both coefficients of every metric, the p-values of each corrected over all metrics."""
+    found: dict[str, dict[str, Correlation | None]] = {}
+    for name, pairs in named.items():
+        x, y = [it[0] for it in pairs.values()], [it[1] for it in pairs.values()]
+        found[name] = {
+            kind: correlation(x, y, coefficient, count)
+            for kind, coefficient in COEFFICIENTS.items()
+        }
+    corrected: dict[str, dict[str, float]] = {name: {} for name in named}
+    for kind in COEFFICIENTS:
+        p_values = {name: it.p for name in named if (it := found[name][kind]) is not None}
+        for name, p in zip(p_values, holm(list(p_values.values())), strict=True):
+            corrected[name][kind] = p
+    return {name: Line(len(named[name]), found[name], corrected[name]) for name in named}
+
+
+def grid(
+    index: Index, published: Published, skipped: Sequence[str] = (), count: int = RESAMPLES
+) -> Grid:
+    """The coefficients of every metric, ours beside the published."""
+    table = table_of(index)
+    ours = lines({it.key: points(table, j) for j, it in enumerate(table.columns) if j}, count)
+    theirs = lines({name: published_points(published, name) for name in PUBLISHED}, count)
+    names = [*ours, *(name for name in theirs if name not in ours)]
+    empty = Line(0, dict.fromkeys(COEFFICIENTS), {})
+    return Grid(
+        title=f"Does better pretraining transfer better? (protocol {table.protocol})",
+        preamble="Rank correlations of source top-1 with each downstream metric.",
+        warning=not_comparable(table.protocol),
+        head=["metric", *head_of(side(table.protocol)), *head_of("published")],
+        lines=[
+            [name, *cells_of(ours.get(name, empty)), *cells_of(theirs.get(name, empty))]
+            for name in names
+        ],
+        bold=frozenset(),
+        notes=(*_notes(table, count), *table.notes, *(f"skipped: {it}" for it in skipped)),
+    )
+
+
+def head_of(whose: str) -> list[str]:
+    words = [f"backbones ({whose})"]
+    for kind in COEFFICIENTS:
+        words += [f"{kind} ({whose})", f"{kind} p (Holm, {whose})"]
+    return words
+
+
+def cells_of(line: Line) -> list[str]:
+    cells = [str(line.points) if line.points else DASH]
+    for kind, found in line.found.items():
+        if found is None:
+            cells += [DASH, DASH]
+            continue
+        text = f"{found.value:.2f}"
+        if (it := found.interval) is not None:
+            text += f" [{it.low:.2f}, {it.high:.2f}]"
+        p = line.corrected[kind]
+        cells += [text, "< 0.0001" if p < 0.0001 else f"{p:.4f}"]
+    return cells
+
+
+def how_computed(count: int, among: str) -> str:
+    """A note on intervals and p-values, of so many resamples, corrected over what."""
+    return (
+        f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over the backbones, {count} resamples, "
+        f"of at least {FEWEST}; p: permutations (all of them up to {EXACT} backbones), two-sided, "
+        f"by Holm over the {among}"
+    )
+
+
+def _notes(table: Table, count: int) -> list[str]:
+    labels = [row.heading for row in table.rows]
+    seeds = [len(cell.runs) for line in table.cells for cell in line if cell.runs]
+    return [
+        f"backbones: {', '.join(labels)}; each figure is a mean over seeds ({span(seeds)})",
+        "random weights and checkpoints from elsewhere stay out: they have no source top-1 of ours",
+        how_computed(count, "metrics of each coefficient and side"),
+        "the backbones are recipes that build on each other, not a sample of all: the intervals "
+        "say how much hangs on single ones",
+    ]

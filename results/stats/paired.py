@@ -1,0 +1,273 @@
+"""Is one backbone ahead of another on the same test, and how sure is that? docs/statistics.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from core.record import Record, RecordError
+from results.stats import per_image
+from results.stats.intervals import (
+    RESAMPLES,
+    Floats,
+    Interval,
+    holm,
+    over_seeds,
+    p_value,
+    percentile_interval,
+    replicates,
+    t_interval,
+    welch,
+)
+from results.stats.per_image import Scores
+from results.store import costs
+from results.store.comparability import first_difference, measured_on, run_name
+from results.tables.fill import Cell, Table
+
+SURE = 0.05  # the largest corrected p-value of a difference that is called one
+
+
+@dataclass(frozen=True)
+class Side:
+    """One backbone's runs of a task, one for each seed.
+
+    Attributes:
+        replicated: the metric of each run on the same resamples [S, R]; None if a run's images are
+            not kept, and `missing` says so.
+    """
+
+    label: str
+    metric: str
+    runs: tuple[Record, ...]
+    replicated: Floats | None = None
+    missing: str = ""
+
+    @property
+    def values(self) -> list[float]:
+        return [run.metrics[self.metric].value for run in self.runs]
+
+    def means(self, several: bool) -> Floats | None:
+        """Of each resample, the mean over the seeds, which are drawn anew if `several` [R]."""
+        if self.replicated is None:
+            return None
+        return over_seeds(self.replicated, _anew(self.label) if several else None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two backbones, the one ahead first; `difference` is None where nothing says how sure it is.
+
+    Attributes:
+        basis: what the interval and the p-value are of.
+        p: of this comparison alone; `corrected` by Holm for all `among` which it is told.
+    """
+
+    ahead: Side
+    behind: Side
+    gain: float
+    difference: Interval | None
+    p: float | None
+    basis: str
+    corrected: float | None = None
+    among: int = 1
+
+    @property
+    def several(self) -> bool:
+        """Whether both have several seeds, which are then drawn anew."""
+        return min(len(self.ahead.runs), len(self.behind.runs)) > 1
+
+    @property
+    def bootstrapped(self) -> bool:
+        return not any(side.replicated is None for side in (self.ahead, self.behind))
+
+    def interval(self, side: Side) -> Interval | None:
+        """Of one side's mean, over what the difference's is: images, seeds or both."""
+        means = side.means(self.several) if self.bootstrapped else None
+        if means is None:
+            return t_interval(side.values)
+        return percentile_interval(float(np.mean(side.values)), means)
+
+    @property
+    def missing(self) -> str:
+        """Why there is no p-value, or none over images."""
+        absent = [side.missing for side in (self.ahead, self.behind) if side.missing]
+        if self.p is None:
+            absent.append(
+                "and an interval over seeds wants two on each side, which on one side differ"
+            )
+        return "; ".join(absent)
+
+
+def incomparable(one: Record, other: Record, metric: str) -> str | None:
+    """Why a metric of two runs is not of the same test; None if it is."""
+
+    def test(run: Record) -> dict[str, object]:
+        return {
+            "task": run.task,
+            "protocol": run.protocol,
+            **measured_on(run, metric),
+            "unit": run.metrics[metric].unit,
+        }
+
+    difference = first_difference(test(one), test(other))
+    if difference is None:
+        return None
+    return (
+        f"{run_name(one)} and {run_name(other)} are not of the same test: they differ in "
+        f"{difference}"
+    )
+
+
+def sides(
+    cells: Mapping[str, Cell], metric: str, folders: Mapping[str, Path], count: int = RESAMPLES
+) -> list[Side]:
+    """The backbones of one column by label, all on the same resamples of the images.
+
+    Args:
+        folders: of the runs, by `run_name`.
+        count: of resamples.
+
+    Raises:
+        RecordError: they are not of the same test, or what a run kept is not its record's.
+    """
+    first = next(iter(cells.values())).runs[0]
+    for cell in cells.values():
+        if (reason := incomparable(first, cell.runs[0], metric)) is not None:
+            raise RecordError(reason)
+    found, kept = [], []
+    for label, cell in cells.items():
+        loaded = {
+            run_name(run): per_image.load(folders[run_name(run)], run, metric) for run in cell.runs
+        }
+        absent = [per_image.missing(run, metric) for run in cell.runs if not loaded[run_name(run)]]
+        found.append(Side(label, metric, cell.runs, missing="; ".join(absent)))
+        kept.append([] if absent else [one for one in loaded.values() if one is not None])
+    every = [one for of_side in kept for one in of_side]
+    if not every:
+        return found
+    _check_same_images(every, found)
+    values = replicates([one.statistic for one in every], every[0].samples, count)
+    parts = np.split(values, np.cumsum([len(of_side) for of_side in kept])[:-1])
+    return [
+        replace(side, replicated=part) if len(part) else side
+        for side, part in zip(found, parts, strict=True)
+    ]
+
+
+def _check_same_images(every: Sequence[Scores], found: Sequence[Side]) -> None:
+    if len({one.images for one in every}) > 1:
+        labels = ", ".join(side.label for side in found)
+        raise RecordError(f"{labels}: what they kept is of other images, or in another order")
+
+
+def compare(one: Side, other: Side) -> Comparison:
+    """By a paired bootstrap over images, else by Welch's t over seeds, else without certainty.
+
+    Seeds are drawn anew as well where both have several.
+    """
+    sign = -1 if costs.smaller_is_better(one.metric) else 1
+    gain = sign * float(np.mean(one.values) - np.mean(other.values))
+    if gain < 0:
+        one, other, gain = other, one, -gain
+    unsure = Comparison(one, other, gain, None, None, "")
+    ahead, behind = (side.means(unsure.several) for side in (one, other))
+    if ahead is not None and behind is not None:
+        differences = sign * (ahead - behind)
+        drawn = "images and seeds" if unsure.several else "images"
+        return replace(
+            unsure,
+            difference=percentile_interval(gain, differences),
+            p=p_value(differences),
+            basis=f"paired bootstrap over {drawn}, {len(differences)} resamples",
+        )
+    if (tested := welch(*([sign * v for v in side.values] for side in (one, other)))) is None:
+        return unsure
+    difference, p = tested
+    return replace(unsure, difference=difference, p=p, basis="Welch's t over seeds alone")
+
+
+def _anew(label: str) -> np.random.Generator:
+    """For drawing a backbone's seeds: the same in every table, another for every backbone."""
+    return np.random.default_rng(list(label.encode()))
+
+
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Each with its p-value corrected for all of them (Holm)."""
+    adjusted = iter(holm([it.p for it in comparisons if it.p is not None]))
+    among = sum(it.p is not None for it in comparisons)
+    return [
+        it if it.p is None else replace(it, corrected=next(adjusted), among=among)
+        for it in comparisons
+    ]
+
+
+def too_few(comparisons: Sequence[Comparison], count: int) -> str | None:
+    """Why so many resamples can call none of these a difference; None if they can.
+
+    The smallest p-value that they give is 2 / (count + 1), which Holm multiplies by the number of
+    comparisons: however far two backbones are apart, all would look alike.
+    """
+    among = sum(it.p is not None for it in comparisons)
+    if not any(it.bootstrapped for it in comparisons) or among * (2 / (count + 1)) <= SURE:
+        return None
+    enough = math.ceil(2 * among / SURE) - 1
+    return (
+        f"{count} resamples cannot tell {among} comparisons apart at p <= {SURE}; "
+        f"--resamples {enough} would"
+    )
+
+
+def mark(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> Table:
+    """A ranked table with what is within the noise of its column's best, and notes on how."""
+    found: dict[tuple[int, int], Comparison] = {}
+    reasons = []
+    for j, column in enumerate(table.columns):
+        if column.metric in costs.QUANTITIES:
+            continue
+        try:
+            compared = _with_best(table, j, folders, count)
+        except RecordError as error:
+            reasons.append(f"{column.heading}: nothing compared with the best: {error}")
+            continue
+        sure = {(i, j): it for i, it in compared.items() if it.p is not None}
+        found |= sure
+        missing = [it.missing for i, it in compared.items() if (i, j) not in sure]
+        if missing:
+            why = "; ".join(dict.fromkeys(missing))
+            reasons.append(f"{column.heading}: {len(missing)} not compared with the best: {why}")
+    if (reason := too_few([*found.values()], count)) is not None:
+        return replace(table, notes=(*table.notes, f"not compared: {reason}", *reasons))
+    p_values = {
+        place: it.corrected for place, it in zip(found, corrected([*found.values()]), strict=True)
+    }
+    within = frozenset(place for place, p in p_values.items() if p is not None and p > SURE)
+    if found:
+        bases = " or ".join(sorted({it.basis for it in found.values()}))
+        reasons.insert(
+            0,
+            f"~: within the noise of the column's best ({bases}; p > {SURE} by Holm over "
+            f"{len(found)} comparisons in this table)",
+        )
+    return replace(table, within_noise=within, notes=(*table.notes, *reasons))
+
+
+def _with_best(
+    table: Table, j: int, folders: Mapping[str, Path], count: int
+) -> dict[int, Comparison]:
+    """A column's best with every other, by the other's row; none if there is no other.
+
+    Raises:
+        RecordError: as of `sides`.
+    """
+    rows = [i for i, line in enumerate(table.cells) if line[j].runs]
+    best = [i for i in rows if (i, j) in table.best]
+    if len(rows) == len(best):
+        return {}
+    cells = {table.rows[i].heading: table.cells[i][j] for i in rows}
+    metric = str(table.columns[j].metric)
+    loaded = dict(zip(rows, sides(cells, metric, folders, count), strict=True))
+    return {i: compare(loaded[best[0]], loaded[i]) for i in rows if i not in best}

@@ -1,0 +1,1 @@
+"""Finds, compares, exports and verifies records."""

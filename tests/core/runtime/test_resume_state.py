@@ -1,0 +1,406 @@
+"""The exchange file and the resume states: whole or refused, and the hash of the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+
+from core.errors import Diverged, InputError
+from core.exchange import Exchange, load_exchange, read_metadata, save_exchange, weights_sha256
+from core.runtime import resume_state
+
+ABOUT = Exchange(
+    architecture="resnet50d",
+    classes=1000,
+    mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+    std=(58.393 / 255, 57.12 / 255, 57.375 / 255),
+    resolution=224,
+    crop_ratio=0.875,
+    interpolation="bilinear",
+    pretrained=True,
+    recipe="best",
+    protocol="paper",
+    seed=3,
+    dataset="imagenet",
+    record_sha256="ab" * 32,
+)
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    return {
+        "fc.weight": torch.from_numpy(rng.normal(size=(4, 6)).astype(np.float32)),
+        "bn.running_var": torch.ones(4),
+        "bn.num_batches_tracked": torch.tensor(7),
+        "half": torch.arange(6).reshape(2, 3).to(torch.float16),
+    }
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Path:
+    path = tmp_path / "runs" / "backbone.safetensors"
+    save_exchange(path, tensors(), ABOUT)
+    return path
+
+
+def test_exchange_round_trip(exchange: Path) -> None:
+    found, about = load_exchange(exchange)
+
+    assert about == ABOUT
+    assert type(about.mean) is tuple
+    assert set(found) == set(tensors())
+    for name, tensor in tensors().items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+
+
+def test_exchange_is_plain_safetensors_with_json_metadata(exchange: Path) -> None:
+    with safetensors.safe_open(exchange, framework="np") as file:
+        metadata = file.metadata()
+        np.testing.assert_array_equal(file.get_tensor("fc.weight"), tensors()["fc.weight"].numpy())
+
+    assert metadata.pop("format") == "trickbench-backbone-1"
+    read = {key: json.loads(value) for key, value in metadata.items()}
+    assert read == {**asdict(ABOUT), "mean": list(ABOUT.mean), "std": list(ABOUT.std)}
+
+
+def test_exchange_of_tensors_in_other_memory_orders(tmp_path: Path) -> None:
+    image = torch.rand(2, 3, 4, 5)
+    given = {
+        "last": image.contiguous(memory_format=torch.channels_last),
+        "turned": torch.rand(3, 5).T,
+        "leaf": torch.rand(3, requires_grad=True),
+    }
+    path = tmp_path / "x.safetensors"
+
+    save_exchange(path, given, replace(ABOUT, record_sha256=""))
+
+    found, about = load_exchange(path)
+    assert about.record_sha256 == ""
+    assert all(torch.equal(found[name], given[name]) for name in given)
+    assert weights_sha256(found) == weights_sha256(given)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load_exchange(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert "no such checkpoint" in refusal(tmp_path / "x.safetensors")
+    assert "no such checkpoint" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8, 100, -1])
+def test_a_truncated_file_is_refused(exchange: Path, kept: int) -> None:
+    exchange.write_bytes(exchange.read_bytes()[:kept])
+
+    assert "not a readable safetensors file" in refusal(exchange)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    torch.save(tensors(), path)
+
+    assert "not a readable safetensors file" in refusal(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_weights_from_elsewhere_are_refused_and_told_how_to_come_in(
+    tmp_path: Path, metadata: dict | None
+) -> None:
+    path = tmp_path / "timm.safetensors"
+    safetensors.torch.save_file(tensors(), path, metadata)
+
+    message = refusal(path)
+
+    assert repr((metadata or {}).get("format")) in message
+    assert f"file:{path},arch=NAME" in message
+    assert read_metadata(path) == (metadata or {})
+
+
+# --- the hash
+
+
+def by_hand(*parts: tuple[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for header, content in parts:
+        digest.update(header.encode() + b"\n" + content)
+    return digest.hexdigest()
+
+
+def test_the_hash_by_hand() -> None:
+    """Names in order, each with its type, its shape and its bytes."""
+    given = {"b": torch.tensor([[1.0, 2.0]]), "a": torch.tensor(7)}
+
+    expected = by_hand(
+        ("a torch.int64 ()", np.int64(7).tobytes()),
+        ("b torch.float32 (1, 2)", np.array([1, 2], np.float32).tobytes()),
+    )
+    assert weights_sha256(given) == expected
+
+
+def test_the_hash_does_not_depend_on_the_order_or_the_memory() -> None:
+    given = tensors()
+    backwards = dict(reversed(given.items()))
+    turned = {**given, "fc.weight": given["fc.weight"].T.contiguous().T}
+
+    hashes = {weights_sha256(t) for t in (given, backwards, turned)}
+
+    assert len(hashes) == 1
+
+
+def test_the_hash_sees_name_shape_type_and_one_bit() -> None:
+    given = tensors()
+    one_bit = given["fc.weight"].clone()
+    one_bit.view(torch.int32)[2, 3] ^= 1
+    assert (one_bit != given["fc.weight"]).sum() == 1
+    weight = given.pop("fc.weight")
+    changed = [
+        {**given, "fc.weight": weight},
+        {**given, "fc.weight": one_bit},
+        {**given, "fd.weight": weight},
+        {**given, "fc.weight": weight.reshape(6, 4)},
+        {**given, "fc.weight": weight.reshape(24)},
+        {**given, "fc.weight": weight.view(torch.int32)},
+        {**given, "fc.weight": weight.double()},
+        {**given, "fc.weight": weight, "more": torch.zeros(0)},
+        given,
+    ]
+
+    assert len({weights_sha256(t) for t in changed}) == len(changed)
+
+
+def test_the_hash_takes_every_type() -> None:
+    kinds = (torch.bfloat16, torch.float16, torch.float64, torch.int8, torch.bool, torch.uint8)
+    given = [{"x": torch.ones(3).to(kind)} for kind in kinds]
+
+    assert len({weights_sha256(t) for t in given}) == len(kinds)
+
+
+# --- the resume state
+
+CPU = torch.device("cpu")
+WEIGHTS = torch.arange(200.0)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_state_round_trip(tmp_path: Path) -> None:
+    state = {"model": tensors(), "step": 12, "accuracy": [1.5, 2.5, 3], "nested": {"lr": [0.1]}}
+    folder = tmp_path / "run"
+    assert resume_state.load_state(folder, CPU) is None
+
+    resume_state.save_state(folder, 12, state, "")
+
+    found = resume_state.load_state(folder, CPU)
+    model = found.pop("model")
+    assert found == {"step": 12, "accuracy": [1.5, 2.5, 3], "nested": {"lr": [0.1]}}
+    assert all(torch.equal(model[name], tensor) for name, tensor in tensors().items())
+    assert names(folder) == ["state-000000012.pt"]
+
+
+def save(folder: Path, *steps: int) -> None:
+    for step in steps:
+        resume_state.save_state(folder, step, {"model": {"w": WEIGHTS + step}, "step": step}, "")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run's folder with the states of the steps 9 and 12."""
+    save(tmp_path / "run", 9, 12)
+    return tmp_path / "run"
+
+
+def test_the_newest_two_stay_by_their_number(run: Path) -> None:
+    save(run, 100)
+    assert names(run) == ["state-000000012.pt", "state-000000100.pt"]
+
+    save(run, 999_999, 1_000_000, 100_000_000)
+    assert names(run) == ["state-001000000.pt", "state-100000000.pt"]
+    assert resume_state.load_state(run, CPU)["step"] == 100_000_000
+
+
+NEWEST, BEFORE = "state-000000012.pt", "state-000000009.pt"
+
+
+def passed_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That the newest state is told to be damaged in one line, and the one before it loaded."""
+    capsys.readouterr()
+    found = resume_state.load_state(run, CPU)
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"trickbench: {run / NEWEST}: the saved state is damaged (")
+    assert err.endswith("); passed over\n")
+    assert err.count("\n") == 1
+    assert found["step"] == 9
+    assert torch.equal(found["model"]["w"], WEIGHTS + 9)
+
+
+def test_a_state_torn_anywhere_is_passed_over(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (run / NEWEST).read_bytes()
+    for kept in {0, 1, 10, *range(30, len(whole), 37), len(whole) - 1}:
+        (run / NEWEST).write_bytes(whole[:kept])
+        passed_over(run, capsys)
+
+
+@pytest.mark.parametrize("content", [b"not a state", b"\x80\x04", b"PK\x03\x04" + bytes(100)])
+def test_a_state_of_another_kind_is_passed_over(
+    run: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / NEWEST).write_bytes(content)
+    passed_over(run, capsys)
+
+
+def test_a_block_of_zeros_in_a_state_is_passed_over(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a file system leaves it that had the length on the disk before the content."""
+    whole = (run / NEWEST).read_bytes()
+    for start in range(0, len(whole) - 512, 512):
+        (run / NEWEST).write_bytes(whole[:start] + bytes(512) + whole[start + 512 :])
+        try:
+            passed_over(run, capsys)
+        except AssertionError:
+            found = resume_state.load_state(
+                run, CPU
+            )  # zeros had been there, or nothing that counts
+            assert found["step"] == 12
+            assert torch.equal(found["model"]["w"], WEIGHTS + 12)
+
+
+def test_a_state_with_one_wrong_bit_in_its_weights_is_passed_over(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray((run / NEWEST).read_bytes())
+    place = bytes(content).index((WEIGHTS + 12).numpy().tobytes()) + 100
+    content[place] ^= 4
+    (run / NEWEST).write_bytes(content)
+
+    passed_over(run, capsys)
+
+
+def test_a_wrong_bit_anywhere_is_found_or_changes_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")  # which pytest shows if this fails
+    rng = random.Random(seed)
+    whole = (run / NEWEST).read_bytes()
+    found_out = 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        (run / NEWEST).write_bytes(damaged)
+
+        found = resume_state.load_state(run, CPU)
+
+        step = found["step"]
+        assert step in (9, 12)
+        assert torch.equal(found["model"]["w"], WEIGHTS + step)
+        found_out += step == 9
+    assert found_out > 200
+
+
+def test_only_damaged_states_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in run.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(InputError) as caught:
+        resume_state.load_state(run, CPU)
+
+    assert str(caught.value) == (
+        f"{run}: every saved state is damaged; remove the folder to start this run again"
+    )
+    assert capsys.readouterr().err.count("; passed over\n") == 2
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_state_that_calls_anything_is_passed_over_and_calls_nothing(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"model": Evil(tmp_path / "called")}, run / NEWEST)
+
+    passed_over(run, capsys)
+
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(("model", "w"), "model.w"), (("optimiser", "state", 0), "optimiser.state.0")],
+)
+def test_what_is_not_finite_is_not_saved(run: Path, value: float, place: tuple, name: str) -> None:
+    state = {"model": {"w": WEIGHTS.clone()}, "optimiser": {"state": [torch.ones(2, 2)]}}
+    holder = state
+    for key in place:
+        holder = holder[key]
+    holder.view(-1)[1] = value
+    before = {path: path.read_bytes() for path in run.iterdir()}
+
+    with pytest.raises(Diverged, match=rf"^step 15: {name} is not .*: lower it;"):
+        resume_state.save_state(run, 15, state, "lower it")
+
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_other_processes_write_nothing_and_are_told_what_is_not_finite(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names(run)
+    monkeypatch.setattr(resume_state.distributed, "rank", lambda: 1)
+    save(run, 15)
+    monkeypatch.setattr(resume_state.distributed, "from_first", lambda ask: "optimiser.w")
+    with pytest.raises(Diverged, match=r"^step 15: optimiser\.w is not finite"):
+        save(run, 15)
+    assert names(run) == before
+
+
+# --- writing
+
+
+@pytest.mark.parametrize("moment", ["replace", "fsync"])
+def test_a_write_that_fails_leaves_the_old_files(
+    run: Path, exchange: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in (run / NEWEST, run / BEFORE, exchange)}
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, moment, fail)
+    with pytest.raises(OSError, match="No space"):
+        save(run, 15)
+    with pytest.raises(OSError, match="No space"):
+        save_exchange(exchange, {"x": torch.zeros(1)}, ABOUT)
+
+    for path, content in before.items():
+        assert path.read_bytes() == content
+    assert names(run) == [BEFORE, NEWEST]
+    assert names(exchange.parent) == [exchange.name]

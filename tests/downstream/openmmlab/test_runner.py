@@ -1,0 +1,303 @@
+"""The tasks' configs: the sizes of protocols, single settings, limits, fingerprints."""
+
+from __future__ import annotations
+
+import inspect
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from mmcv.ops import RoIAlign
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS
+
+from core import configs
+from core.errors import InputError
+from core.runtime import tracking
+from downstream import task
+from downstream.openmmlab import runner
+from downstream.openmmlab.runner import OWN_KEYS, RUNNER_KEYS
+
+VOC, ADE = configs.config("voc"), configs.config("ade20k")
+EMPTY = Config()  # of a protocol that changes nothing: the papers' sizes
+
+
+def _read(folder: str, name: str, size: dict | Config = EMPTY, world: int = 1) -> Config:
+    size = size if isinstance(size, Config) else Config(size)
+    return runner.read_config(folder, name, VOC if folder == "detect" else ADE, size, world)
+
+
+def _transform(pipeline: list, kind: str) -> ConfigDict:
+    (found,) = (t for t in pipeline if t.type == kind)
+    return found
+
+
+# ---- the size that a protocol gives
+
+
+def test_detection_takes_the_protocols_size():
+    size = dict(
+        scale=(160, 128), epochs=10, batch_size=8, lr=5, warmup=70, regions=32, proposals=(900, 80)
+    )
+    cfg = _read("detect", "c4", size)
+    for pipeline in (cfg.train_pipeline, cfg.test_pipeline):
+        assert _transform(pipeline, "Resize").scale == (160, 128)
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.type, warmup.begin, warmup.end) == ("LinearLR", 0, 70)
+    assert steps.milestones == [7], "14 of 20"
+    assert cfg.train_cfg.max_epochs == 10
+    assert cfg.train_cfg.val_interval > 10, "only the last epoch is tested"
+    assert cfg.train_dataloader.batch_size == cfg.total_batch_size == 8
+    # 8 is the batch that the protocol's factor is meant for: no further scaling
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5 * 0.001)
+    assert cfg.model.train_cfg.rcnn.sampler.num == 32
+    for proposals in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
+        assert (proposals.nms_pre, proposals.max_per_img) == (900, 80)
+
+
+@pytest.mark.parametrize(("epochs", "milestone"), [(20, 14), (12, 8), (8, 6), (40, 28), (1, 1)])
+def test_the_milestone_stays_at_14_of_20(epochs: int, milestone: int):
+    assert _read("detect", "fpn", dict(epochs=epochs)).param_scheduler[1].milestones == [milestone]
+
+
+def test_segmentation_takes_the_protocols_size():
+    size = dict(base_size=128, crop_size=(112, 96), epochs=6, batch_size=8, lr=2, multi_scale=(1,))
+    cfg = _read("segment", "fcn", size)
+    assert cfg.multi_scale == (1,)
+    # the longer side does not limit
+    assert _transform(cfg.train_pipeline, "RandomResize").scale == (1024, 128)
+    assert _transform(cfg.test_pipeline, "Resize").scale == (1024, 128)
+    assert _transform(cfg.train_pipeline, "RandomCrop").crop_size == (112, 96)
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs == 6
+    assert cfg.train_dataloader.batch_size == 8
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(2 * 0.01)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "world", "per_device", "lr"),
+    [
+        # Faster R-CNN: 0.001 for 4 pictures in all
+        ("detect", "c4", 1, 4, 0.001),
+        ("detect", "c4", 2, 2, 0.001),
+        ("detect", "c4", 3, 1, 0.00075),
+        ("detect", "c4", 4, 1, 0.001),
+        ("detect", "c4", 8, 1, 0.002),
+        # FCN: 0.01 for 16 crops in all
+        ("segment", "fcn", 1, 16, 0.01),
+        ("segment", "fcn", 2, 8, 0.01),
+        ("segment", "fcn", 8, 2, 0.01),
+        ("segment", "fcn", 32, 1, 0.02),
+    ],
+)
+def test_the_batch_is_divided(folder: str, name: str, world: int, per_device: int, lr: float):
+    cfg = _read(folder, name, world=world)
+    assert cfg.train_dataloader.batch_size == per_device
+    assert cfg.total_batch_size == per_device * world
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(lr, rel=1e-12)
+
+
+def test_a_protocols_batch_is_divided_too():
+    cfg = _read("detect", "c4", dict(batch_size=8, lr=5), world=2)
+    assert (cfg.train_dataloader.batch_size, cfg.total_batch_size) == (4, 8)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.005)
+
+
+def test_an_unknown_detector_is_offered_the_nearest():
+    with pytest.raises(InputError, match=r"unknown detector 'fpm': did you mean fpn"):
+        _read("detect", "fpm")
+    with pytest.raises(InputError, match="unknown detector '_common'"):
+        _read("detect", "_common")
+
+
+@pytest.mark.parametrize("protocol", ["demo", "mini", "mini-cpu", "paper"])
+def test_every_size_of_a_protocol_is_used(protocol: str):
+    # a key that `read_config` does not know would be ignored in silence
+    settings = configs.read_protocol(protocol)
+    known = {
+        "detect": {
+            *("scale", "epochs", "batch_size", "lr", "warmup", "regions", "region_size"),
+            *("proposals", "rpn_channels"),
+        },
+        "segment": {"base_size", "crop_size", "epochs", "batch_size", "lr", "multi_scale"},
+    }
+    for stage, keys in known.items():
+        assert set(settings[stage]) <= keys
+
+
+def test_the_papers_protocol_changes_nothing():
+    settings = configs.read_protocol("paper")
+    assert (settings.detect, settings.segment) == ({}, {})
+
+
+# ---- no key that nothing reads
+
+
+CONFIGS = [("detect", "c4"), ("detect", "fpn"), ("segment", "fcn")]
+READ_BY_US = {
+    *("train_pipeline", "test_pipeline", "total_batch_size", "scale", "base_size", "crop_size"),
+    # of the bases variables that they have used up
+    *("norm_cfg", "data_preprocessor"),
+}
+
+
+@pytest.mark.parametrize(("folder", "name"), CONFIGS)
+def test_top_level_keys_are_read(folder: str, name: str):
+    assert set(_read(folder, name)) - {*RUNNER_KEYS, *OWN_KEYS} <= READ_BY_US
+
+
+def _arguments(kind: str, scope: str) -> set[str]:
+    """Every argument of a registered class and, where it passes on the rest, of its parents."""
+    with MODELS.switch_scope_and_registry(scope) as registry:
+        found = RoIAlign if kind == "RoIAlign" else registry.get(kind)
+    names: set[str] = set()
+    for cls in found.__mro__ if found else ():  # samplers are of other registries
+        if "__init__" in vars(cls):
+            names |= set(inspect.signature(vars(cls)["__init__"]).parameters)
+    return names
+
+
+def _keys_nobody_knows(child: dict, base: dict, scope: str, place: str = "model") -> list[str]:
+    """Keys of a child config that are neither in its base nor arguments of what they configure."""
+    if child.get("_delete_"):
+        known = _arguments(child["type"], scope) | {"_delete_", "type"}
+        return [f"{place}.{key}" for key in child if key not in known]
+    arguments = _arguments(base["type"], scope) if "type" in base else set()
+    found = []
+    for key, value in child.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            found += _keys_nobody_knows(value, base[key], scope, f"{place}.{key}")
+        elif isinstance(value, dict) and value.get("_delete_"):
+            found += _keys_nobody_knows(value, {}, scope, f"{place}.{key}")
+        elif key not in base and key not in arguments:
+            found.append(f"{place}.{key}")
+    return found
+
+
+@pytest.mark.parametrize(("folder", "name"), CONFIGS)
+def test_what_we_set_is_in_the_base_or_an_argument(folder: str, name: str, tmp_path: Path):
+    own = runpy.run_path(str(configs.CONFIGS / folder / f"{name}.py"))
+    stock = own["_base_"] if isinstance(own["_base_"], str) else own["_base_"][0]
+    (tmp_path / "stock.py").write_text(f"_base_ = {stock!r}\n")
+    base = Config.fromfile(str(tmp_path / "stock.py")).model
+    scope = stock.partition("::")[0]
+    assert _keys_nobody_knows(own["model"], base, scope) == []
+    wrong = own["model"] | dict(tset_cfg=dict(rpn=1), backbone=dict(frozen=4))
+    assert _keys_nobody_knows(wrong, base, scope), "the check finds something to complain of"
+
+
+# ---- single settings
+
+
+def test_a_misspelt_setting_is_offered_the_nearest():
+    cfg = _read("detect", "c4")
+    for word, near in (
+        ("optim_wrapper.optimzer.lr=1", "optimizer"),
+        ("optim_wrapper.optimizer.weight_decey=1", "weight_decay"),
+        ("trian_cfg.max_epochs=1", "train_cfg"),
+        ("param_scheduler.0.strat_factor=1", "start_factor"),
+    ):
+        with pytest.raises(InputError, match=rf"unknown option .*did you mean .*{near}"):
+            runner.override(cfg, [word], RUNNER_KEYS)
+
+
+def test_settings_are_reached_through_lists():
+    cfg = _read("detect", "c4")
+    words = ["param_scheduler.1.milestones=[3, 5]", "train_cfg.max_epochs=6"]
+    runner.override(cfg, [*words, "model.rpn_head.loss_cls.loss_weight=0.5"])
+    assert cfg.param_scheduler[1].milestones == [3, 5]
+    assert cfg.param_scheduler[0].type == "LinearLR"
+    assert cfg.train_cfg.max_epochs == 6
+    assert cfg.model.rpn_head.loss_cls.loss_weight == 0.5
+
+
+@pytest.mark.parametrize("word", ["param_scheduler.7.gamma=1", "train_cfg.max_epochs.more=1"])
+def test_places_that_are_not_there(word: str):
+    with pytest.raises(InputError, match="unknown option"):
+        runner.override(_read("detect", "c4"), [word])
+
+
+@pytest.mark.parametrize(
+    ("limit", "parts", "shares"),
+    [
+        (6, [10], [6]),
+        (6, [5, 5], [3, 3]),
+        (7, [5, 5], [4, 3]),
+        # VOC's: 5,011 and 11,540 of 16,551
+        (500, [5_011, 11_540], [151, 349]),
+        (1, [9, 1], [1]),
+        (1, [1, 9], [1]),
+        (10, [5, 5], [None, None]),
+        (None, [5, 5], [None, None]),
+    ],
+)
+def test_a_limit_takes_of_each_part_its_share(limit: int | None, parts: list, shares: list):
+    datasets = [dict(type="A", ann_file=str(size)) for size in parts]
+    cfg = Config(dict(limit=limit, train_dataloader=dict(dataset=dict(datasets=datasets))))
+    sizes = runner.limit_training(cfg, dict(train=sum(parts), test=5), "train", parts)
+    assert [part.get("indices") for part in cfg.train_dataloader.dataset.datasets] == shares
+    assert sizes == dict(train=limit or sum(parts), test=5)
+
+
+def test_a_limit_on_a_set_of_one_part():
+    cfg = Config(dict(limit=6, train_dataloader=dict(dataset=dict(type="A"))))
+    assert runner.limit_training(cfg, dict(train=10), "train") == dict(train=6)
+    assert cfg.train_dataloader.dataset.indices == 6
+
+
+def test_a_limit_of_nothing_is_refused():
+    cfg = Config(dict(limit=0, train_dataloader=dict(dataset=dict(type="A"))))
+    with pytest.raises(InputError, match="limit=0: expected at least 1"):
+        runner.limit_training(cfg, dict(train=10), "train")
+
+
+def test_only_what_a_task_reads_may_be_set():
+    cfg = _read("detect", "c4")
+    with pytest.raises(InputError, match="unknown option 'scale'"):
+        runner.override(cfg, ["scale=5"], RUNNER_KEYS)
+    # without a list, every setting may be
+    runner.override(cfg, ["total_batch_size=5"])
+    assert cfg.total_batch_size == 5
+
+
+def test_a_limit_beyond_the_training_set_is_none():
+    cfg = Config(dict(limit=50, train_dataloader=dict(dataset=dict(type="A"))))
+    assert runner.limit_training(cfg, dict(train=10, test=5), "train") == dict(train=10, test=5)
+    assert "indices" not in cfg.train_dataloader.dataset
+
+
+def test_recorded_settings_hold_no_paths():
+    cfg = Config(
+        dict(model=dict(checkpoint="/a/b"), parts=[dict(data_root="/c", lr=1, size=(2, 3))])
+    )
+    found = task.without_paths(task.plain(cfg._cfg_dict))
+    assert found == {"model": {}, "parts": [{"lr": 1, "size": [2, 3]}]}
+
+
+def test_a_fingerprint_follows_names_sizes_and_text(tmp_path: Path):
+    picture, text = tmp_path / "a.jpg", tmp_path / "a.txt"
+    picture.write_bytes(b"1234")
+    text.write_text("one")
+    files = [picture, text]
+    first = runner.fingerprint(files, tmp_path)
+    assert runner.fingerprint(files, tmp_path) == first
+    text.write_text("two")
+    second = runner.fingerprint(files, tmp_path)
+    picture.write_bytes(b"12345")
+    third = runner.fingerprint(files, tmp_path)
+    moved = tmp_path / "b.jpg"
+    picture.rename(moved)
+    fourth = runner.fingerprint([moved, text], tmp_path)
+    assert len({first, second, third, fourth}) == 4
+
+
+# ---- the Runner's config
+
+
+def test_a_runner_configs_text_is_a_config_again_and_laid_out_without_yapf(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(sys.modules, "yapf", None)  # to import it is an error now
+    values = dict(model=dict(type="A", sizes=(1, 2), path="it's"), none=None, rates=[0.1, True])
+    text = tracking.PlainConfig(values).pretty_text
+    assert Config.fromstring(text, ".py").to_dict() == values

@@ -1,0 +1,291 @@
+"""Decoding: Pillow's pixels for every crop, and one line for whatever is no picture."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from functools import cache
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pretrain.images import decode
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FRAME = b"\xff\xc0\x00\x11\x08"  # a baseline frame of three components; height and width follow
+
+
+@cache
+def photograph(width: int, height: int) -> np.ndarray:
+    """Noise over the octaves, as photographs have it: uint8 [height, width, 3]."""
+    rng = np.random.default_rng((width, height))
+    total = np.full((height, width, 3), 128.0)
+    for octave in range(2, 9):
+        noise = Image.fromarray(rng.integers(0, 256, (2**octave, 2**octave, 3), dtype=np.uint8))
+        smooth = np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC), float)
+        total += (smooth - 128) * 0.7**octave * 1.5
+    return np.clip(total, 0, 255).astype(np.uint8)
+
+
+def saved(image: Image.Image | np.ndarray, kind: str = "JPEG", **options) -> bytes:
+    stream = io.BytesIO()
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(stream, kind, **({"quality": 92} if kind == "JPEG" else {}) | options)
+    return stream.getvalue()
+
+
+def by_pillow(encoded: bytes, box: decode.Box, resolution: int, kind: str) -> np.ndarray:
+    """What torchvision and timm do: decode all, crop, resize."""
+    crop = Image.open(io.BytesIO(encoded)).convert("RGB").crop(box)
+    return np.asarray(crop.resize((resolution, resolution), FILTERS[kind]), np.int16)
+
+
+def difference(encoded: bytes, box: decode.Box, resolution: int, kind: str) -> np.ndarray:
+    found = decode.region(encoded, box, resolution, kind)
+    assert found.shape == (resolution, resolution, 3)
+    assert found.dtype == np.uint8
+    return np.abs(found - by_pillow(encoded, box, resolution, kind))
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(subsampling="4:2:0"),
+        dict(subsampling="4:2:2"),
+        dict(subsampling="4:4:4"),
+        dict(progressive=True),
+        dict(restart_marker_blocks=3),
+        dict(quality=40, optimize=True),
+    ],
+    ids=str,
+)
+def test_crops_are_pillows_but_for_rounding(kind: str, options: dict) -> None:
+    encoded = saved(photograph(233, 187), **options)
+
+    for box in [(0, 0, 233, 187), (17, 5, 201, 128), (3, 100, 60, 187), (50, 0, 53, 1)]:
+        for resolution in (50, 80):
+            assert difference(encoded, box, resolution, kind).max() <= 2, (box, resolution)
+
+
+def test_every_last_row_is_right() -> None:
+    """The rows below a crop are not decoded; those in it are as if they were."""
+    encoded = saved(photograph(64, 70))
+
+    for lower in range(1, 71):
+        crop = decode.region(encoded, (0, lower - 1, 64, lower), 64, "bilinear")
+        row = np.asarray(Image.open(io.BytesIO(encoded)))[lower - 1]
+        np.testing.assert_array_equal(crop, np.broadcast_to(row, (64, 64, 3)))
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+@pytest.mark.parametrize("options", [{}, dict(progressive=True)], ids=str)
+def test_scaled_decoding_stays_close(kind: str, options: dict) -> None:
+    """Crops 4 and 8 times as large as the output, at places that no scaled pixel begins at."""
+    encoded = saved(photograph(701, 533), **options)
+
+    for box in [(0, 0, 701, 533), (13, 7, 601, 469), (95, 31, 699, 527), (1, 2, 420, 390)]:
+        for resolution in (32, 44, 90):
+            assert difference(encoded, box, resolution, kind).mean() < 2, (box, resolution)
+
+
+@pytest.mark.parametrize("resolution", [24, 40, 90, 200])
+def test_nothing_is_shifted(resolution: int) -> None:
+    """The centre of mass of a dot, in a crop at every offset: to a tenth of an output pixel."""
+    rows, columns = np.mgrid[:400, :400]
+    dot = 20 + 220 * np.exp(-((columns - 163.2) ** 2 + (rows - 241.7) ** 2) / (2 * 12**2))
+    encoded = saved(np.repeat(dot[:, :, None], 3, axis=2).round().astype(np.uint8))
+
+    for left, upper in zip(range(8, 24), range(23, 7, -1), strict=True):
+        box = (left, upper, left + 371, upper + 373)
+        crop = decode.region(encoded, box, resolution, "bilinear")[:, :, 0] - 20.0
+        weight = np.where(crop > 20, crop, 0)
+        y, x = ((np.mgrid[:resolution, :resolution] + 0.5) * weight).sum((1, 2)) / weight.sum()
+        assert x == pytest.approx((163.7 - left) * resolution / 371, abs=0.1)
+        assert y == pytest.approx((242.2 - upper) * resolution / 373, abs=0.1)
+
+
+def test_pictures_in_memory_follow_the_same_law() -> None:
+    pixels = photograph(90, 60)
+    encoded, box = saved(pixels, "PNG"), (11, 3, 80, 59)
+
+    assert decode.size(pixels) == (90, 60)
+    assert decode.whole(pixels).tobytes() == pixels.tobytes()
+    for kind in FILTERS:
+        crop = decode.region(pixels, box, 32, kind)
+        assert np.abs(crop - by_pillow(encoded, box, 32, kind)).max() <= 1
+        np.testing.assert_array_equal(decode.region(encoded, box, 32, kind), crop)
+
+
+def test_evaluation_has_pillows_pixels() -> None:
+    for options in ({}, dict(progressive=True), dict(subsampling="4:4:4"), dict(keep_rgb=True)):
+        encoded = saved(photograph(233, 187), **options)
+        expected = Image.open(io.BytesIO(encoded)).convert("RGB")
+        assert decode.whole(encoded).tobytes() == expected.tobytes()
+        assert decode.size(encoded) == (233, 187)
+
+
+def of_one_colour(mode: str, colour: object) -> Image.Image:
+    return Image.new(mode, (24, 16), colour)  # type: ignore[arg-type]
+
+
+def palette() -> Image.Image:
+    image = of_one_colour("P", 1)
+    image.putpalette([9, 9, 9, 200, 100, 50])
+    return image
+
+
+def deep(value: int, kind: str) -> bytes:
+    return saved(Image.fromarray(np.full((16, 24), value, np.uint16)), kind)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "rgb"),
+    [
+        (saved(of_one_colour("RGB", (200, 100, 50)), "PNG"), (200, 100, 50)),
+        (saved(of_one_colour("L", 77), "PNG"), (77, 77, 77)),
+        (saved(of_one_colour("1", 1), "PNG"), (255, 255, 255)),
+        (saved(of_one_colour("LA", (77, 128)), "PNG"), (77, 77, 77)),
+        (saved(of_one_colour("RGBA", (200, 100, 50, 0)), "PNG"), (200, 100, 50)),
+        (saved(palette(), "PNG"), (200, 100, 50)),
+        (saved(palette(), "PNG", transparency=1), (200, 100, 50)),
+        (saved(palette(), "PNG", transparency=b"\x00\x80"), (200, 100, 50)),
+        (saved(palette(), "GIF"), (200, 100, 50)),
+        (saved(of_one_colour("RGB", (200, 100, 50)), "WEBP", lossless=True), (200, 100, 50)),
+        (saved(of_one_colour("RGB", (200, 100, 50)), "BMP"), (200, 100, 50)),
+        (deep(0xFFFF, "PNG"), (255, 255, 255)),
+        (deep(0x7F80, "PNG"), (127, 127, 127)),
+        (deep(0x00FF, "TIFF"), (0, 0, 0)),
+        (deep(0x1234, "PPM"), (18, 18, 18)),
+        (saved(of_one_colour("L", 77)), (77, 77, 77)),
+        # inks: red is 255 (1 - 55 / 255) (1 - 0), and so on
+        (saved(of_one_colour("CMYK", (55, 155, 205, 0))), (200, 100, 50)),
+        (saved(of_one_colour("RGB", (200, 100, 50)), keep_rgb=True), (200, 100, 50)),
+    ],
+)
+def test_other_pictures_become_rgb(encoded: bytes, rgb: tuple[int, int, int]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode.size(encoded) == (24, 16)
+        image = decode.whole(encoded)
+        crop = decode.region(encoded, (3, 2, 20, 15), 8, "bilinear")
+
+    assert (image.mode, image.size) == ("RGB", (24, 16))
+    for pixels in (np.asarray(image), crop):
+        assert np.abs(pixels.astype(int) - rgb).max() <= (1 if encoded[:2] == b"\xff\xd8" else 0)
+
+
+def test_orientation_is_ignored() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    pixels = photograph(120, 60)
+    turned, plain = saved(pixels, exif=exif), saved(pixels)
+
+    assert turned != plain
+    assert decode.size(turned) == (120, 60)
+    assert decode.whole(turned).tobytes() == decode.whole(plain).tobytes()
+    one, two = (decode.region(e, (5, 5, 100, 50), 32, "bilinear") for e in (turned, plain))
+    np.testing.assert_array_equal(one, two)
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that announces so many pixels, and has none."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def jpeg_of(width: int, height: int) -> bytes:
+    encoded = bytearray(saved(photograph(40, 30)))
+    place = encoded.index(FRAME) + len(FRAME)
+    encoded[place : place + 4] = struct.pack(">HH", height, width)
+    return bytes(encoded)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "reason"),
+    [
+        (b"", "empty file"),
+        (b"no picture", "no picture in a known format"),
+        (b"\xff\xd8", "no picture in a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture in a known format"),
+        (png_of(60000, 60000), "more than 178956970 pixels"),
+        (jpeg_of(60000, 60000), "more than 178956970 pixels"),
+        (jpeg_of(0, 30), "no picture in a known format"),
+        (saved(photograph(40, 30), "PNG")[:-900], "image file is truncated"),
+        (saved(photograph(40, 30), "GIF")[:-900], "image file is truncated"),
+        (saved(photograph(40, 30), "WEBP")[:-9], "could not create decoder object"),
+    ],
+)
+def test_the_reason_is_one_line(encoded: bytes, reason: str) -> None:
+    for function in (decode.whole, lambda e: decode.region(e, (0, 0, 20, 20), 8, "bilinear")):
+        with pytest.raises(decode.Unreadable, match=f"^{reason}") as caught:
+            function(encoded)
+        assert "\n" not in str(caught.value)
+        assert " at 0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoded", [png_of(60000, 60000), jpeg_of(60000, 60000)])
+def test_bombs_are_known_by_their_header(encoded: bytes) -> None:
+    with pytest.raises(decode.Unreadable, match="more than 178956970 pixels"):
+        decode.size(encoded)
+
+
+def readable(encoded: bytes) -> bool:
+    try:
+        Image.open(io.BytesIO(encoded)).convert("RGB")
+    except Exception:
+        return False
+    return True
+
+
+def decoded(encoded: bytes, box: decode.Box) -> np.ndarray | None:
+    try:
+        return decode.region(encoded, box, 16, "bilinear")
+    except decode.Unreadable:
+        return None
+
+
+@pytest.mark.parametrize("options", [{}, dict(progressive=True), dict(restart_marker_blocks=2)])
+def test_truncated_anywhere_it_is_unreadable_for_every_crop(options: dict) -> None:
+    encoded = saved(photograph(64, 64), **options)
+
+    # of the end-of-image marker alone Pillow can do without, after a restart marker
+    for end in (*range(0, len(encoded) - 3, 11), len(encoded) - 3):
+        assert not readable(encoded[:end]), "the oracle"
+        for box in [(0, 0, 64, 16), (0, 0, 64, 64)]:
+            assert decoded(encoded[:end], box) is None, end
+        with pytest.raises(decode.Unreadable):
+            decode.whole(encoded[:end])
+    assert decoded(encoded, (0, 0, 64, 16)) is not None
+    assert decoded(encoded + b"trailing", (0, 0, 64, 16)) is not None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_anywhere_pillow_decides() -> None:
+    """Whatever is damaged, a crop is readable if Pillow reads the picture, and has its pixels."""
+    rng = np.random.default_rng(0)
+    whole = [saved(photograph(64, 64), **o) for o in ({}, dict(progressive=True))]
+    outcomes = set()
+    for trial in range(1500):
+        damaged = bytearray(whole[trial % 2])
+        last = 700 if trial % 3 else len(damaged)  # more often in the headers
+        for place in rng.integers(2, last, int(rng.integers(1, 4))):
+            damaged[place] = rng.integers(256)
+        if trial % 5 == 0:
+            del damaged[int(place) : int(place) + 7]
+        encoded = bytes(damaged)
+        box = (0, 0, 48, 1 + trial % 48)
+        outcomes.add(expected := readable(encoded))
+        crop = decoded(encoded, box)
+        assert (crop is not None) == expected, trial
+        if crop is not None and Image.open(io.BytesIO(encoded)).size == (64, 64):
+            assert np.abs(crop - by_pillow(encoded, box, 16, "bilinear")).max() <= 1, trial
+    assert outcomes == {True, False}

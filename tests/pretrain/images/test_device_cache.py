@@ -1,0 +1,156 @@
+"""A training set on the device gives what the loader would: its draws, and its crops rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from pretrain.images import datasets, device_cache, loader
+from pretrain.recipe import Recipe
+from pretrain.training import loop
+from pretrain.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+MakeImages = Callable[..., datasets.ImageSet]
+MakeJob = Callable[..., loop.Job]
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("side", [8, 24, 40, 64])
+def test_resized_crops_are_torchs(interpolation: str, side: int) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 40, 56, 3), dtype=np.uint8)
+    boxes = [(0, 0, 56, 40), (3, 5, 43, 35), (10, 0, 15, 40), (55, 39, 56, 40), (1, 2, 9, 9)]
+    boxes.append((20, 10, 44, 34))
+    found = device_cache.resized_crops(
+        torch.from_numpy(images).permute(0, 3, 1, 2),
+        torch.tensor(boxes, dtype=torch.float64),
+        side,
+        interpolation,
+    )
+    for one, image, (left, upper, right, lower) in zip(found, images, boxes, strict=True):
+        crop = torch.from_numpy(image[upper:lower, left:right]).permute(2, 0, 1)[None]
+        expected = F.interpolate(crop, (side, side), mode=interpolation, antialias=True)[0]
+        difference = (one.int() - expected.int()).abs()
+        assert difference.max() <= 2, "of 255: torch's weights have few bits"
+        assert difference.float().mean() < 0.15
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_weights_are_those_of_torchs_antialiased_resizing(interpolation: str) -> None:
+    """Resizing the unit vectors gives the weights."""
+    begin, end, length, side = 3, 17, 20, 5
+    found = device_cache.weights(
+        torch.tensor([float(begin)]), torch.tensor([float(end)]), length, side, interpolation
+    )[0]
+    units = torch.eye(end - begin)[None, None]
+    expected = F.interpolate(
+        units, (end - begin, side), mode=interpolation, antialias=True, align_corners=False
+    )[0, 0].T
+    torch.testing.assert_close(found[:, begin:end], expected, atol=1e-6, rtol=0)
+    assert not found[:, :begin].any()
+    assert not found[:, end:].any()
+
+
+@pytest.mark.parametrize("randaugment", [None, "rand-m7-mstd0.5-inc1"])
+def test_a_batch_is_the_loaders(
+    make_images: MakeImages, tiny_recipe: Recipe, randaugment: str | None
+) -> None:
+    recipe = replace(tiny_recipe, randaugment=randaugment, train_resolution=20)
+    images = make_images(48)
+    kept = device_cache.load(images, CPU)
+    assert kept is not None
+    places = [(epoch, index, copy) for epoch in range(3) for index in range(48) for copy in (0, 1)]
+    theirs = [loader.TrainingView(images, recipe, 3)[place] for place in places]
+    draws = device_cache.Draws(kept, recipe, 3)
+    mine = [draws[place] for place in places]
+    assert [label for _, label, _ in mine] == [label for _, label, _ in theirs]
+
+    found = (
+        device_cache.batch(kept, torch.stack([it for it, *_ in mine]), recipe).numpy().astype(int)
+    )
+    expected = np.stack([it.numpy() for it, *_ in theirs]).astype(int)
+
+    difference = np.abs(found - expected)
+    assert np.median(difference.mean(axis=(1, 2, 3))) < 0.1
+    if randaugment is None:
+        assert difference.max() <= 2
+    else:  # a step before an equalisation or a threshold is more after it
+        assert difference.mean() < 0.5
+        assert (difference.mean(axis=(1, 2, 3)) > 5).mean() < 0.02
+
+
+def test_a_run_learns_as_with_the_loader(
+    make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first steps' losses differ by what rounding makes of them, and by more if crops do."""
+    settings = replace(tiny_recipe, epochs=2)
+
+    def losses(out: str, **changes: bool) -> list[float]:
+        job = make_job(settings, out, **changes)
+        trainer = Trainer(job)
+        view = trainer.training_view()
+        batches = loader.EpochBatches(48, 16, seed=3, epoch=0)
+        return [
+            trainer.train_step([batch]).item()
+            for batch in loader.batches_of(loader.training(view, batches, 0))
+        ]
+
+    loaded, kept = losses("loaded"), losses("kept", resident=True)
+    assert kept[:2] == pytest.approx(loaded[:2], abs=2e-3)
+
+    original = device_cache.resized_crops
+    monkeypatch.setattr(
+        device_cache,
+        "resized_crops",
+        lambda images, boxes, *rest: original(images, boxes + 1, *rest),
+    )
+    shifted = losses("shifted", resident=True)
+    assert shifted[:2] != pytest.approx(loaded[:2], abs=2e-3)
+
+
+def test_workers_change_nothing(make_job: MakeJob, tiny_recipe: Recipe) -> None:
+    settings = replace(tiny_recipe, epochs=1, randaugment="rand-m7-mstd0.5-inc1")
+    none, two = (
+        loop.fit(make_job(settings, f"run{number}", workers=number, resident=True))
+        for number in (0, 2)
+    )
+    assert none.right.tolist() == two.right.tolist()
+    for name, tensor in none.tensors.items():
+        assert torch.equal(tensor, two.tensors[name])
+
+
+def test_the_next_that_can_be_read_stands_in(
+    tmp_path: Path, make_job: MakeJob, tiny_recipe: Recipe
+) -> None:
+    for i in range(6):
+        Image.new("RGB", (9, 7), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    for i in (2, 3, 5):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    files = tuple(f"{i}.png" for i in range(6))
+    images = datasets.ImageSet("x", "x", "train", ("a", "b"), np.arange(6) % 2, tmp_path, files)
+
+    kept = device_cache.load(images, CPU)
+
+    assert kept.pixels[:, 0, 0, 0].tolist() == [0, 40, 160, 160, 160, 0]
+    assert kept.labels.tolist() == [0, 1, 0, 0, 0, 0]
+    assert [path for path, _ in kept.problems] == [str(tmp_path / f"{i}.png") for i in (2, 3, 5)]
+    assert kept.size == (9, 7)
+
+
+def test_pictures_of_several_sizes_are_left_to_the_loader(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, size in enumerate(((8, 8), (9, 8))):
+        Image.new("RGB", size).save(tmp_path / f"{i}.png")
+    files = ("0.png", "1.png")
+    images = datasets.ImageSet("x", "x", "train", ("a",), np.zeros(2, int), tmp_path, files)
+    assert device_cache.load(images, CPU) is None
+    assert "several sizes (8 x 8, 9 x 8 ...)" in capsys.readouterr().out
