@@ -1,13 +1,11 @@
-# trickbench: the stages as a graph of files. A record depends on its checkpoint, a table on its
-# records; what is there and newer is not made again. `make` alone explains.
+# trickbench's front door: sets up the environment and the demo data, then calls `trickbench`, which
+# knows what needs what. `make` alone explains.
 
 PROTOCOL ?= demo
 SEED ?= 0
 DATA ?= data
 RUNS ?= runs
 GPUS ?= 1
-MODE ?= linear
-JOBS ?= $(shell nproc)
 BASE_PYTHON ?= python3
 
 # PYTHON= names an environment that the user already has, in place of .venv
@@ -16,52 +14,14 @@ PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/.ready
 endif
 
-# one process per GPU; a single one needs no launcher
-LAUNCH := $(if $(filter-out 1,$(GPUS)),-m torch.distributed.run --standalone --nproc-per-node $(GPUS))
-COMMON = --protocol $(PROTOCOL) --seed $(SEED) --data $(DATA) --runs $(RUNS) \
-	$(if $(WORKERS),--workers $(WORKERS)) $(if $(TRACK),--track $(TRACK))
-# LIMIT= and OPTIONS= are for the run that was asked for, not for those that it waits for
-OWN = $(if $(LIMIT),--limit $(LIMIT)) $(if $(OPTIONS),--cfg-options $(OPTIONS))
-HERE := $(RUNS)/$(PROTOCOL)
-
-# The backbone's folder: a recipe's name, with its architecture if that is another one, or the
-# specification made a file name. A pretraining with settings of its own has them in its name too.
-file_name = $(if $(1),$(shell printf %s '$(1)' | sed 's/[^A-Za-z0-9._+-][^A-Za-z0-9._+-]*/-/g'))
-RECIPE := $(VARIANT)$(if $(ARCH),-$(ARCH))
-TRAINED := $(RECIPE)$(if $(OPTIONS),-$(call file_name,$(sort $(OPTIONS))))
-BACKBONE_LABEL := $(if $(BACKBONE),$(call file_name,$(BACKBONE)),$(RECIPE))
-
-# The name of a task's folder: the stage, and every choice that is not the default, in this order.
-TRIAL := $(if $(LIMIT),-limit$(LIMIT))
-TRIED := $(if $(OPTIONS),-$(call file_name,$(sort $(OPTIONS))))$(TRIAL)
-WHOLE := pretrain$(if $(DATASET),-$(DATASET))
-PRETRAIN := $(WHOLE)$(TRIAL)
-DETECT := detect$(if $(DETECTOR),-$(DETECTOR))$(if $(DATASET),-$(DATASET))$(TRIED)
-SEGMENT := segment$(if $(DATASET),-$(DATASET))$(TRIED)
-PROBED := $(if $(TRAIN_SIZE),-train$(TRAIN_SIZE))$(TRIED)
-PROBE := $(MODE)-$(DATASET)$(PROBED)
-
-# Only the demo protocol's data are made; others are downloaded by hand (docs/data.md).
-DATA_READY := $(if $(filter demo,$(PROTOCOL)),$(DATA)/demo/manifest.json)
-
-.SECONDARY:  # checkpoints on the way to a record are kept
-
-ifneq ($(filter pretrain,$(MAKECMDGOALS)),)
-$(if $(VARIANT),,$(error name a recipe: make pretrain VARIANT=best))
-endif
-ifneq ($(filter evaluate detect segment probe,$(MAKECMDGOALS)),)
-$(if $(BACKBONE_LABEL),,$(error name a backbone: VARIANT=best, or BACKBONE=random:resnet50d))
-endif
-ifneq ($(filter probe,$(MAKECMDGOALS)),)
-$(if $(DATASET),,$(error name a data set to probe on: make probe VARIANT=best DATASET=cifar10))
-endif
-
-# Before anything is trained for them.
-known = $(if $(filter-out $(2),$($(1))),$(error unknown $(1)=$($(1)): there are $(2)))
-$(call known,DATASET,$(sort $(basename $(notdir $(wildcard configs/data/*.py)))))
-$(call known,DETECTOR,c4 fpn)
-MODES := linear linear-sgd knn finetune transferability
-$(call known,MODE,$(MODES))
+TRICKBENCH = $(PYTHON) -m trickbench
+# $(call option,name,value): --name value, where there is a value
+option = $(if $(2),--$(1) $(2))
+PLACES = --data '$(DATA)' --runs '$(RUNS)' $(call option,workers,$(WORKERS)) \
+	$(if $(filter-out 1,$(GPUS)),--gpus $(GPUS)) $(call option,jobs,$(JOBS)) $(if $(DRY_RUN),--dry-run)
+# Of a protocol, only the demo's data are made here; others are downloaded (docs/data.md).
+DEMO_DATA := $(DATA)/demo/manifest.json
+DATA_READY := $(if $(filter demo,$(PROTOCOL)),$(DEMO_DATA))
 
 .PHONY: help
 help:
@@ -122,95 +82,27 @@ else
 	$(PYTHON) -m downstream data --protocol $(PROTOCOL) --data $(DATA) $(if $(ARCHIVES),--archives $(ARCHIVES))
 endif
 
-$(DATA)/demo/manifest.json: $(wildcard demo/*.py) | $(ENVIRONMENT)
+$(DEMO_DATA): $(wildcard demo/*.py) | $(ENVIRONMENT)
 	$(PYTHON) -m demo --out $(DATA)/demo
 	@touch $@
 
 .PHONY: recipes
 recipes: | $(ENVIRONMENT)
-	@$(PYTHON) -m pretrain.recipes_command
+	@$(TRICKBENCH) recipes
 
-# --- pretraining ------------------------------------------------------------------------------
+# --- tasks: each after the pretraining of its backbone, which is after its teacher -------------
 
-.PHONY: pretrain
-pretrain: $(HERE)/$(PRETRAIN)/$(TRAINED)/seed$(SEED)/backbone.safetensors
-
-# $(1): the task's folder, $(2): its data set, where that is not the protocol's own, $(3): the folder
-# of its teachers, which are never trials
-define pretrain_rule
-$(HERE)/$(1)/%/seed$(SEED)/backbone.safetensors: $(DATA_READY) | $(ENVIRONMENT)
-	$(PYTHON) $(LAUNCH) -m pretrain $(COMMON) $(if $(2),--dataset $(2)) \
-		$$(if $$(filter $(RECIPE) $(TRAINED),$$*),$(VARIANT) $(if $(ARCH),--arch $(ARCH)),$$*) \
-		$$(if $$(filter pretrain,$(MAKECMDGOALS)),$$(if $$(filter $(TRAINED),$$*),$(OWN))) \
-		$(if $(TEACHER),--teacher $(TEACHER)) $(if $(COMPILE),--compile) $(if $(STRICT),--strict)
-
-# Distilled recipes wait for their teachers, unless TEACHER= names one.
-ifndef TEACHER
-$(foreach student,$(sort distill $(if $(filter distill,$(VARIANT)),$(RECIPE) $(TRAINED))),\
-	$(HERE)/$(1)/$(student)/seed$(SEED)/backbone.safetensors): $(HERE)/$(3)/teacher/seed$(SEED)/backbone.safetensors
-$(foreach student,$(sort best best-120 $(if $(filter best best-120,$(VARIANT)),$(RECIPE) $(TRAINED))),\
-	$(HERE)/$(1)/$(student)/seed$(SEED)/backbone.safetensors): $(HERE)/$(3)/teacher-mixup/seed$(SEED)/backbone.safetensors
-endif
-endef
-$(eval $(call pretrain_rule,pretrain,,pretrain))
-ifdef DATASET
-$(eval $(call pretrain_rule,$(WHOLE),$(DATASET),$(WHOLE)))
-endif
-ifdef LIMIT
-$(eval $(call pretrain_rule,$(PRETRAIN),$(DATASET),$(WHOLE)))
-endif
-
-# The run that was asked for is for its command to judge: finished already, or another one now.
-JUDGED := $(if $(filter pretrain detect segment probe,$(MAKECMDGOALS)),judged)
-.PHONY: judged
-judged:
-ifneq ($(filter pretrain,$(MAKECMDGOALS)),)
-$(HERE)/$(PRETRAIN)/$(TRAINED)/seed$(SEED)/backbone.safetensors: $(JUDGED)
-endif
-
-# --- downstream -------------------------------------------------------------------------------
-
-# Evaluation of a checkpoint with its classifier. A recipe's is trained first, on the classes that
-# the data set has: ReaL and V2 are other labels and pictures of ImageNet's.
-CLASSES := pretrain$(addprefix -,$(filter-out imagenet imagenet-real imagenet-v2,$(DATASET)))
-.PHONY: evaluate
-evaluate: $(if $(VARIANT),$(HERE)/$(CLASSES)/$(RECIPE)/seed$(SEED)/backbone.safetensors) $(DATA_READY) | $(ENVIRONMENT)
-	$(PYTHON) $(LAUNCH) -m downstream evaluate $(COMMON) $(if $(LIMIT),--limit $(LIMIT)) \
-		$(if $(BACKBONE),--backbone '$(BACKBONE)',--variant $(RECIPE)) \
-		$(if $(IMAGES),--images '$(IMAGES)',$(if $(DATASET),--dataset $(DATASET))) \
-		$(if $(RESOLUTIONS),--resolutions $(RESOLUTIONS)) \
-		$(if $(CROP_RATIOS),--crop-ratios $(CROP_RATIOS)) \
-		$(if $(PREDICTIONS),--predictions '$(PREDICTIONS)')
-
-.PHONY: detect segment probe
-detect: $(HERE)/$(DETECT)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
-segment: $(HERE)/$(SEGMENT)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
-probe: $(HERE)/$(PROBE)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
-
-# $(1): the task's folder, $(2): the command and its choices. A recipe's record depends on its
-# checkpoint; any other backbone is found, or refused, by the command itself.
-define downstream_rules
-$(HERE)/$(1)/%/seed$(SEED)/record.json: $(HERE)/pretrain/%/seed$(SEED)/backbone.safetensors $(JUDGED)
-	$(PYTHON) $(LAUNCH) -m downstream $(2) --variant $$* $(COMMON) $(OWN)
-
-$(HERE)/$(1)/random-%/seed$(SEED)/record.json: $(DATA_READY) $(JUDGED) | $(ENVIRONMENT)
-	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone random:$$* $(COMMON) $(OWN)
-
-ifdef BACKBONE
-.PHONY: $(HERE)/$(1)/$(BACKBONE_LABEL)/seed$(SEED)/record.json
-$(HERE)/$(1)/$(BACKBONE_LABEL)/seed$(SEED)/record.json: $(DATA_READY) | $(ENVIRONMENT)
-	$(PYTHON) $(LAUNCH) -m downstream $(2) --backbone '$(BACKBONE)' $(COMMON) $(OWN)
-endif
-endef
-choice = $(if $(2),--$(1) $(2))
-$(eval $(call downstream_rules,$(DETECT),detect $(call choice,detector,$(DETECTOR)) $(call choice,dataset,$(DATASET))))
-ifneq ($(DETECT),detect-bccd)
-$(eval $(call downstream_rules,detect-bccd,detect --dataset bccd))
-endif
-$(eval $(call downstream_rules,$(SEGMENT),segment $(call choice,dataset,$(DATASET))))
-$(foreach mode,$(MODES),$(foreach set,$(sort places365 cifar10 cifar100 $(DATASET)),\
-	$(eval $(call downstream_rules,$(mode)-$(set)$(PROBED),\
-		probe --mode $(mode) --dataset $(set) $(call choice,train-size,$(TRAIN_SIZE))))))
+.PHONY: pretrain evaluate detect segment probe
+pretrain evaluate detect segment probe: $(DATA_READY) | $(ENVIRONMENT)
+	@$(TRICKBENCH) run $@ --protocol $(PROTOCOL) --seed $(SEED) $(PLACES) \
+		$(call option,variant,$(VARIANT)) $(if $(BACKBONE),--backbone '$(BACKBONE)') \
+		$(call option,arch,$(ARCH)) $(call option,mode,$(MODE)) $(call option,detector,$(DETECTOR)) \
+		$(call option,dataset,$(DATASET)) $(if $(IMAGES),--images '$(IMAGES)') \
+		$(call option,train-size,$(TRAIN_SIZE)) $(call option,limit,$(LIMIT)) \
+		$(call option,cfg-options,$(OPTIONS)) $(call option,track,$(TRACK)) \
+		$(call option,resolutions,$(RESOLUTIONS)) $(call option,crop-ratios,$(CROP_RATIOS)) \
+		$(if $(PREDICTIONS),--predictions '$(PREDICTIONS)') $(if $(TEACHER),--teacher '$(TEACHER)') \
+		$(if $(COMPILE),--compile) $(if $(STRICT),--strict)
 
 # --- results ----------------------------------------------------------------------------------
 
@@ -233,36 +125,20 @@ $(BAG_OF_TRICKS): table%: | $(ENVIRONMENT)
 	@$(PYTHON) -m results table bag-of-tricks/$* --protocol $(PROTOCOL) --runs $(RUNS) \
 		$(if $(FORMAT),--format $(FORMAT)) $(if $(ROWS),--rows $(ROWS))
 
-# --- a whole protocol in one go ---------------------------------------------------------------
+# --- studies: every backbone on every task of configs/study ------------------------------------
 
-SEEDS ?= $(SEED)
-BACKBONES_demo := best d-efficient random-resnet50d
-TASKS_demo := detect segment linear-places365 linear-cifar10
-BACKBONES_mini-cpu := random-resnet50d b-standard d-efficient cosine smooth mixup-120 mixup best
-TASKS_mini-cpu := detect segment linear-cifar10 knn-cifar10
-BACKBONES_mini := random-resnet50d b-standard d-efficient cosine smooth distill mixup mixup-120 best \
-	best-120 teacher teacher-mixup a3
-TASKS_mini := detect detect-bccd segment linear-cifar10 knn-cifar10 finetune-cifar10
+.PHONY: demo mini mini-cpu records
+demo: $(DEMO_DATA)
+	@$(TRICKBENCH) study run demo $(PLACES) $(call option,seeds,$(SEEDS))
+	@$(TRICKBENCH) tables --protocol demo --runs '$(RUNS)'
 
-.PHONY: records
-records: $(foreach backbone,$(BACKBONES_$(PROTOCOL)),$(foreach task,$(TASKS_$(PROTOCOL)),\
-	$(HERE)/$(task)/$(backbone)/seed$(SEED)/record.json))
-	@:
-
-# Side by side on a CPU's cores: the convolutions of several runs share them better than the threads
-# of one do. A GPU takes one after the other, unless JOBS= says otherwise.
-.PHONY: demo mini mini-cpu
-demo: $(DATA)/demo/manifest.json
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs $(JOBS) PROTOCOL=demo records
-	@$(MAKE) --no-print-directory PROTOCOL=demo tables
-
-mini: JOBS := $(if $(filter file,$(origin JOBS)),1,$(JOBS))
-mini-cpu: export OMP_NUM_THREADS := 1
 mini mini-cpu: | $(ENVIRONMENT)
 	@$(MAKE) --no-print-directory PROTOCOL=$@ data
-	@for seed in $(SEEDS); do \
-		$(MAKE) --no-print-directory --jobs $(JOBS) PROTOCOL=$@ SEED=$$seed records || exit; done
+	@$(TRICKBENCH) study run $@ $(PLACES) $(call option,seeds,$(SEEDS))
 	@$(MAKE) --no-print-directory PROTOCOL=$@ tables tricks report
+
+records: $(DATA_READY) | $(ENVIRONMENT)
+	@$(TRICKBENCH) study run $(PROTOCOL) $(PLACES) $(call option,seeds,$(SEEDS))
 
 # --- tests ------------------------------------------------------------------------------------
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import importlib
 import sys
 
+from core.tasks import TASKS
+
+TASK_MODULES = {
+    task.command[0]: ("pretrain.__main__" if task.makes_backbone else "downstream.__main__")
+    for task in TASKS.values()
+}
 COMMANDS = {
-    "pretrain": ("pretrain.__main__", "train a backbone by a recipe"),
+    "run": ("core.studies.__main__", "a task, after the pretraining and the teachers it needs"),
+    "study": ("core.studies.__main__", "plan or run many backbones on many tasks"),
     "recipes": ("pretrain.recipes_command", "list the recipes, or compare two"),
-    "evaluate": ("downstream.__main__", "accuracy at any resolutions and crop ratios"),
+    **{
+        command: (module, next(it.about for it in TASKS.values() if it.command[0] == command))
+        for command, module in TASK_MODULES.items()
+    },
     "import": ("downstream.__main__", "turn a checkpoint of any style into the exchange file"),
-    "detect": ("downstream.__main__", "Faster R-CNN on a backbone"),
-    "segment": ("downstream.__main__", "dilated FCN on a backbone"),
-    "probe": ("downstream.__main__", "linear probe or full fine-tuning of a backbone"),
     "data": ("downstream.__main__", "unpack, build and check a protocol's data"),
     "tables": ("results.__main__", "print and write the tables of all records"),
     "table": ("results.__main__", "one table, as Markdown, CSV, LaTeX or HTML"),
-    "compare": ("results.__main__", "two backbones, or any by any tasks: who is ahead?"),
+    "compare": ("results.__main__", "compare two backbones, or rank many across tasks"),
     "tricks": ("results.__main__", "what each trick added, ours beside published"),
     "transfer": ("results.__main__", "does better pretraining transfer better?"),
     "figures": ("results.__main__", "draw every figure that has records"),
@@ -34,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         print("Which backbone, trained how, transfers best? Ours beside the papers' figures.\n")
         for name, (_, about) in COMMANDS.items():
             print(f"  {name:<10} {about}")
-        print("\nThe same as files that depend on each other: make help")
+        print("\nmake help lists the targets that also set up the environment and the demo data")
         return 0
     command, *rest = arguments
     if command not in COMMANDS:

@@ -45,8 +45,8 @@ from PIL import Image
 from safetensors.torch import save as serialised
 
 from core import errors, exchange
+from core.execution import unfinished
 from core.files import write_atomically
-from core.runs import unfinished
 from core.runtime import distributed, resume_state
 from pretrain import recipe
 from pretrain.images import datasets, loader

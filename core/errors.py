@@ -54,6 +54,8 @@ def exit_status(run: Callable[[], None]) -> int:
         message = str(error).strip().splitlines()[-1].removeprefix(kind)
         print(f"trickbench: {message}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:
+        return 0  # the reader, head for one, has seen enough
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise

@@ -1,11 +1,12 @@
 """One run's record: its schema, its validation, its atomic writing.
 
 A record is written once, whole, when a run has finished; tables read nothing else. No record is
-ever overwritten: store.py finds every attempt at a run, and takes the newest.
+ever overwritten: `core.runs` finds every attempt at a run, and takes the newest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 from importlib import metadata
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -21,9 +23,11 @@ from pydantic import (
     model_validator,
 )
 
+from core.choices import Choices, of_schema_1
 from core.files import write_beside
+from core.tasks import TASKS, Unit
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 PACKAGES = (
     "torch",
     "torchvision",
@@ -37,17 +41,14 @@ PACKAGES = (
     "onedl-mmsegmentation",
 )
 
-Stage = Literal[
-    "pretrain",
-    "evaluate",
-    "detect",
-    "segment",
-    "linear",
-    "linear-sgd",
-    "knn",
-    "finetune",
-    "transferability",
-]
+
+def _declared(stage: str) -> str:
+    if stage not in TASKS:
+        raise ValueError(f"unknown task; there are {', '.join(TASKS)}")
+    return stage
+
+
+Stage = Annotated[str, AfterValidator(_declared)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -69,7 +70,7 @@ class Metric(_Strict):
     """One number, and what it was measured on."""
 
     value: Finite
-    unit: Literal["%", "loss", "1", "score"]
+    unit: Unit
     split: str = Field(description="the split of the data set it was measured on: val, test ...")
     samples: Annotated[int, Field(ge=1)]
     detail: str = Field(default="", description="how: '11-point AP at IoU 0.5', 'last epoch' ...")
@@ -141,10 +142,12 @@ class Git(_Strict):
 class Record(_Strict):
     """One run."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    stage: Stage
-    task: str = Field(description="the stage with its choices: detect-fpn, linear-cifar10 ...")
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    stage: Stage = Field(description="the task: a name of core.tasks.TASKS")
+    task: str = Field(description="the task with its choices: detect-fpn, linear-cifar10 ...")
     recipe: str = Field(description="the row: a recipe's name, or the backbone's label")
+    choices: Choices = Field(description="what the user chose, as data; schema 1 had names alone")
+    argv: list[str] = Field(default_factory=list, description="the command's words, as typed")
     protocol: str
     seed: int
     dataset: Dataset
@@ -165,6 +168,14 @@ class Record(_Strict):
     git: Git
     started: AwareDatetime
     finished: AwareDatetime
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choices_of_schema_1(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("schema_version") == 1:
+            with contextlib.suppress(KeyError, TypeError, AttributeError):  # the fields complain
+                return values | {"choices": of_schema_1(values)}
+        return values
 
 
 def write(record: Record, path: Path) -> None:
@@ -190,7 +201,7 @@ def read(path: Path) -> Record:
         field = ".".join(map(str, first["loc"])) or "the file"
         message = first["msg"]
         if field == "schema_version" and first["type"] != "missing":
-            message = f"{first['input']!r} is unknown here; expected {SCHEMA_VERSION}"
+            message = f"{first['input']!r} is unknown here; expected 1 or {SCHEMA_VERSION}"
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise RecordError(f"{path}: {field}: {message}{more}") from error
 

@@ -11,36 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TextIO
 
-from core.errors import InputError
 from core.files import TEMPORARY, write_atomically
 from core.record import Record, RecordError, read
-from core.runtime import distributed
-
-
-def unfinished(out: Path, identity: str, product: str = "record.json") -> bool:
-    """Opens a run's folder, and says whether there is something left to do in it.
-
-    Args:
-        identity: a hash of everything that decides the result; a folder of another is set aside.
-        product: the file that the run writes last. make compares its time with what it is made
-            from, so a finished one is touched.
-
-    Raises:
-        InputError: another run is at work in the folder.
-    """
-
-    def opened() -> str:
-        if holder := claim(out):
-            raise InputError(f"{out}: another run is at work there ({holder})")
-        return begin(out, identity, product)
-
-    state = distributed.from_first(opened)
-    if state == "finished":
-        (out / product).touch()
-    if distributed.rank() == 0:
-        print(f"{out}: {state if state == 'finished' else state + ' run'}", flush=True)
-    return state != "finished"
-
 
 _ATTEMPT = re.compile(r"seed\d+(\.\d+)?")
 

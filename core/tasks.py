@@ -1,11 +1,185 @@
-"""The tasks."""
+"""Every task, declared once: who runs it, what it measures and keeps, what it can be asked.
+
+The command line, the record, the store, the comparisons, the report and the plan iterate over
+`TASKS`. A new task is an entry here, its module, its metric, a config and tests.
+"""
 
 from __future__ import annotations
 
-PROBES = ("linear", "linear-sgd", "knn", "finetune", "transferability")
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+Unit = Literal["%", "loss", "1", "score"]
+Data = Literal["classification", "detection", "segmentation"]
+
+DETECTORS = ("c4", "fpn")  # files of configs/detect
 
 
-DETECTORS = ("c4", "fpn")
+@dataclass(frozen=True)
+class Metric:
+    """One number of a task.
+
+    Attributes:
+        kept_in: the file beside the record with what it follows from, image by image; "" if none.
+        published: the table and the column of a paper that print it, where one does.
+    """
+
+    unit: Unit = "%"
+    kept_in: str = ""
+    published: tuple[str, str] | None = None
 
 
-VALIDATION = "-val"  # at the end of a data set's name: a part to choose settings on
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: a record's `stage`; opens the name of its directories.
+        about: one line for the help text.
+        entry: "module:function" that runs it; a downstream task's takes a `DownstreamRun`.
+        command: the words after `trickbench` that start it.
+        data: the kind of dataset that it reads.
+        datasets: those of the papers that it is measured on; the first is the default. Probes
+            have no default: name one.
+        metrics: by name; the first is the headline.
+        compared: the metrics by which backbones are compared downstream; none: not compared.
+        choices: fields of `core.choices.Choices` that it takes beyond those of every task.
+        curves: it trains, and so has learning curves, which can be tracked.
+    """
+
+    name: str
+    about: str
+    entry: str
+    command: tuple[str, ...]
+    data: Data
+    datasets: tuple[str, ...]
+    metrics: Mapping[str, Metric]
+    compared: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    curves: bool = False
+
+    @property
+    def headline(self) -> str:
+        return next(iter(self.metrics))
+
+    @property
+    def is_probe(self) -> bool:
+        return self.command[0] == "probe"
+
+    @property
+    def makes_backbone(self) -> bool:
+        return self.command[0] == "pretrain"
+
+    def load(self) -> Any:
+        """The function that runs it; its module is imported here."""
+        module, _, function = self.entry.partition(":")
+        return getattr(import_module(module), function)
+
+
+CORRECT = "correct.npz"
+DETECTIONS = "detections.npz"
+_ACCURACY = {"top1": Metric(kept_in=CORRECT), "top5": Metric(kept_in=CORRECT)}
+_SOURCE = Metric(kept_in=CORRECT, published=("bag-of-tricks/8", "top1"))
+
+
+def _probe(name: str, module: str, about: str, **changes: Any) -> Task:
+    fields: dict[str, Any] = dict(
+        name=name,
+        about=about,
+        entry=f"downstream.probes.{module}:run",
+        command=("probe", "--mode", name),
+        data="classification",
+        datasets=(),
+        metrics=_ACCURACY,
+        compared=("top1",),
+        choices=("train_size",),
+    )
+    return Task(**fields | changes)
+
+
+_ALL = (
+    Task(
+        name="pretrain",
+        about="train a backbone by a recipe",
+        entry="pretrain.__main__:start",
+        command=("pretrain",),
+        data="classification",
+        datasets=("imagenet",),
+        metrics=_ACCURACY | {"top1": _SOURCE},
+        choices=("arch",),
+        curves=True,
+    ),
+    Task(
+        name="evaluate",
+        about="accuracy of a checkpoint and its classifier, at any resolutions and crop ratios",
+        entry="downstream.probes.resolution_sweep:run",
+        command=("evaluate",),
+        data="classification",
+        datasets=("imagenet",),
+        metrics=_ACCURACY,
+        choices=("arch", "images", "resolutions", "crop_ratios"),
+    ),
+    Task(
+        name="detect",
+        about="Faster R-CNN on a backbone, on data in VOC's layout",
+        entry="downstream.detection.faster_rcnn:run",
+        command=("detect",),
+        data="detection",
+        datasets=("voc",),
+        metrics={
+            "map": Metric(kept_in=DETECTIONS, published=("bag-of-tricks/8", "map")),
+            "map_all_point": Metric(kept_in=DETECTIONS),
+            "ap_coco": Metric(),
+        },
+        compared=("map",),
+        choices=("arch", "detector"),
+        curves=True,
+    ),
+    Task(
+        name="segment",
+        about="dilated FCN on a backbone, on data in ADE20K's or CamVid's layout",
+        entry="downstream.segmentation.fcn:run",
+        command=("segment",),
+        data="segmentation",
+        datasets=("ade20k",),
+        metrics={
+            "miou": Metric(kept_in="confusion.npz", published=("bag-of-tricks/9", "miou")),
+            "pix_acc": Metric(kept_in="confusion.npz", published=("bag-of-tricks/9", "pix_acc")),
+            "miou_ms": Metric(kept_in="confusion_ms.npz"),
+            "pix_acc_ms": Metric(kept_in="confusion_ms.npz"),
+        },
+        compared=("miou", "pix_acc"),
+        choices=("arch",),
+        curves=True,
+    ),
+    _probe("linear", "linear", "logistic regression on frozen features"),
+    _probe(
+        "linear-sgd", "finetune", "the classifier alone, by SGD on augmented images", curves=True
+    ),
+    _probe(
+        "knn", "knn", "k-NN classification on frozen features", metrics={"top1": _ACCURACY["top1"]}
+    ),
+    _probe("finetune", "finetune", "full fine-tuning", curves=True),
+    _probe(
+        "transferability",
+        "transferability",
+        "LogME, H-score and held-out k-NN accuracy of frozen features",
+        metrics={"logme": Metric("score"), "h_score": Metric("score"), "knn": Metric()},
+        compared=(),
+    ),
+)
+TASKS: Mapping[str, Task] = {task.name: task for task in _ALL}
+PROBES = tuple(task.name for task in _ALL if task.is_probe)
+COMPARED = tuple(task.name for task in _ALL if task.compared)
+
+
+def of_command(command: str) -> list[Task]:
+    """The tasks that a command of `trickbench` starts: several for `probe`, else one."""
+    return [task for task in _ALL if task.command[0] == command]
+
+
+def metric(stage: str, name: str) -> Metric | None:
+    """The declaration of a record's metric; None of one that its task does not declare."""
+    return TASKS[stage].metrics.get(name)

@@ -6,157 +6,152 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
-
-from core import cli, configs, files, runs
-from core.errors import exit_status
+from core import cli, configs, files
+from core.errors import InputError, exit_status
+from core.execution import Run
 from core.runtime import tracking
-from core.tasks import PROBES
+from core.studies.graph import pretraining_of
+from core.tasks import PROBES, TASKS, Task, of_command
 from downstream import prepare_data
 from downstream.backbones import sources
-from pretrain import recipe
+from downstream.task import DownstreamRun
 
-STAGES = {
-    "evaluate": "top-1 and top-5 of a checkpoint and its classifier, at any resolutions",
-    "detect": "Faster R-CNN on data in VOC's layout",
-    "segment": "dilated FCN on ADE20K's or CamVid's layout",
-    "probe": "linear or nearest-neighbour probe of a frozen backbone, its scores, or fine-tuning",
+COMMANDS = {
+    "evaluate": TASKS["evaluate"].about,
+    "detect": TASKS["detect"].about,
+    "segment": TASKS["segment"].about,
+    "probe": "linear or k-NN probe of a frozen backbone, its scores, or fine-tuning",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="trickbench", description="Puts a backbone to work on a downstream task."
     )
-    stages = parser.add_subparsers(dest="stage", required=True)
-    for stage, about in STAGES.items():
-        sub = stages.add_parser(
-            stage,
-            help=about,
-            description=about,
-            parents=[cli.arguments("", about)],
-            add_help=False,
-        )
-        sub.add_argument("--variant", help="a recipe of ours, for example best")
-        sub.add_argument("--backbone", help=sources.KINDS)
-        if stage == "detect":
-            sub.add_argument("--detector", help="c4, the paper's (default), or fpn")
-        if stage == "probe":
-            sub.add_argument("--mode", default="linear", choices=PROBES)
-            sub.add_argument("--train-size", type=int, help="few-shot: 1000 is VTAB's 800 + 200")
-        if stage == "evaluate":
-            sub.add_argument("--images", type=Path, help="any folder of one folder per class")
-            sub.add_argument("--resolutions", type=int, nargs="+", default=[], help="in pixels")
-            sub.add_argument(
-                "--crop-ratios", type=float, nargs="+", default=[], help="crop over shorter side"
-            )
-            sub.add_argument(
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, about in COMMANDS.items():
+        command = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        cli.add_arguments(command, of_command(name))
+        command.add_argument("--variant", help="a recipe of ours, for example best")
+        command.add_argument("--backbone", help=sources.KINDS)
+        if name == "probe":
+            command.add_argument("--mode", default=PROBES[0], choices=PROBES)
+        if name == "evaluate":
+            command.add_argument(
                 "--predictions", type=Path, help="write those for the test server to this file"
             )
-    about = "unpacks and checks a protocol's data; `data list`, and `data check NAME` for one set"
-    sub = stages.add_parser("data", help=about, description=about)
-    sub.add_argument("what", nargs="?", choices=("list", "check"))
-    sub.add_argument("name", nargs="?", help="of the set to check: a file of configs/data")
-    sub.add_argument("--protocol", help="whose sets to make ready, or to list")
-    sub.add_argument("--data", type=Path, default=Path("data"), help="folder of all data sets")
-    sub.add_argument("--archives", type=Path, help="folder of the archives")
-    sub.add_argument("--workers", type=int, default=cli.default_workers())
-    about = "turns a checkpoint into the exchange file, and says what became of each tensor"
-    sub = stages.add_parser("import", help=about, description=about)
-    sub.add_argument("backbone", help=f"a recipe of ours, {sources.KINDS}")
-    sub.add_argument("--protocol", default="paper", help="of the recipe (default: paper)")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    sub.add_argument("--out", type=Path, required=True, help="folder of backbone.safetensors")
-    args = parser.parse_args(argv)
-    if args.stage == "import":
-        return exit_status(lambda: imported(args))
-    if args.stage == "data":
-        return exit_status(lambda: data_sets(args))
-    return exit_status(lambda: run(args))
+    _add_data(commands)
+    _add_import(commands)
+    args = parser.parse_args(words)
+    do = {"import": import_checkpoint, "data": prepare_datasets}.get(args.command)
+    return exit_status(lambda: do(args) if do else start(args, words))
 
 
-def run(args: argparse.Namespace) -> None:
-    from downstream.task import Task
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    about = "unpack and check a protocol's data; `data list`, and `data check NAME` for one set"
+    command = commands.add_parser("data", help=about, description=about)
+    command.add_argument("what", nargs="?", choices=("list", "check"))
+    command.add_argument("name", nargs="?", help="of the dataset to check: a file of configs/data")
+    command.add_argument("--protocol", help="whose datasets to prepare, or to list")
+    command.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
+    command.add_argument("--archives", type=Path, help="folder of the archives")
+    command.add_argument("--workers", type=int, default=cli.default_workers())
 
-    if args.backbone and sources.is_recipe(args.backbone):  # BACKBONE=best says VARIANT=best
+
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    about = "turn a checkpoint into the exchange file, and say what became of each tensor"
+    command = commands.add_parser("import", help=about, description=about)
+    command.add_argument("backbone", help=f"a recipe of ours, {sources.KINDS}")
+    command.add_argument("--protocol", default="paper", help="of the recipe (default: paper)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    command.add_argument("--out", type=Path, required=True, help="folder of backbone.safetensors")
+
+
+def start(args: argparse.Namespace, argv: list[str]) -> None:
+    """Finds the backbone and runs the task.
+
+    Raises:
+        InputError: the backbone, the data or the options do not fit.
+    """
+    task = TASKS[args.mode if args.command == "probe" else args.command]
+    if args.backbone and ":" not in args.backbone:  # BACKBONE=best says VARIANT=best
         args.variant, args.backbone = args.backbone, None
-    label = sources.label(args.variant, args.backbone)
-    protocol = configs.read_protocol(args.protocol)
-    evaluating = args.stage == "evaluate"
-    role = args.dataset or protocol.stages.get("pretrain" if evaluating else args.stage)
-    if evaluating:
-        args.dataset = evaluated(args, role)
-    name = task_name(args)
-    if role is None:
-        raise recipe.InputError(
-            f"name the data set to probe on (DATASET=): {', '.join(sorted(protocol.datasets))}"
+    if (args.variant is None) == (args.backbone is None):
+        raise InputError(
+            f"name one backbone: a recipe (VARIANT=best), or BACKBONE= with {sources.KINDS}"
         )
-    dataset = configs.dataset_name(protocol, role)
-    out = runs.run_folder(args.runs, args.protocol, name, label, args.seed)
-    if args.variant is not None:
-        exchange = trained(args, protocol, role if evaluating else protocol.stages.pretrain)
-        source = f"recipe:{args.variant}"
-    else:
-        folder = runs.run_folder(args.runs, args.protocol, "backbones", label, args.seed)
-        exchange = sources.exchange_of(args.backbone, folder, args.protocol, args.seed)
-        source = args.backbone
-    stage = args.mode if args.stage == "probe" else args.stage
+    role = _dataset_role(task, args)
+    chosen = cli.choices(args)
     tracking.check(args.track)
-    if args.track and stage not in ("detect", "segment", "finetune", "linear-sgd"):
-        raise recipe.InputError(f"--track: {stage} has no curves to send")
-    task = Task(
-        *(stage, name, label, source, exchange, args.protocol, args.seed, out), tuple(args.track)
+    if args.track and not task.curves:
+        raise InputError(f"--track: {task.name} has no learning curves to send")
+    run = Run(
+        *(task, chosen, args.protocol, args.seed, args.runs, args.data, args.workers),
+        *(tuple(args.track), tuple(argv)),
     )
-    if args.stage == "evaluate":
-        from downstream.probes import resolution_sweep
-
-        resolution_sweep.run(task, None if args.images else dataset, args)
-    elif args.stage == "detect":
-        from downstream.detection import faster_rcnn
-
-        detector = args.detector or "c4"
-        faster_rcnn.run(task, detector, dataset, args.data, args.workers, cli.options(args))
-    elif args.stage == "segment":
-        from downstream.segmentation import fcn
-
-        fcn.run(task, dataset, args.data, args.workers, cli.options(args))
-    elif args.mode in ("finetune", "linear-sgd"):
-        from downstream.probes import finetune
-
-        finetune.run(task, dataset, args.data, args.workers, probe_options(args))
-    else:
-        from downstream.probes import knn, linear, transferability
-
-        probe = {"linear": linear, "knn": knn, "transferability": transferability}[args.mode]
-        probe.run(task, dataset, args.data, args.workers, probe_options(args))
+    protocol = configs.read_protocol(args.protocol)
+    task.load()(
+        DownstreamRun(
+            **vars(run),
+            source=args.backbone or f"recipe:{run.row}",
+            exchange=_exchange_file(run),
+            dataset="" if role is None else configs.dataset_name(protocol, role),
+            predictions=getattr(args, "predictions", None),
+        )
+    )
 
 
-def probe_options(args: argparse.Namespace) -> list[str]:
-    """The settings of a probe that the user changes, `--limit` and `--train-size` among them."""
-    few = [] if args.train_size is None else [f"train_size={args.train_size}"]
-    return [*cli.options(args), *few]
+def _dataset_role(task: Task, args: argparse.Namespace) -> str | None:
+    """The dataset as the user or the task names it; None where `--images` names a folder.
+
+    Raises:
+        InputError: there is none, or options that exclude each other.
+    """
+    if task.name == "evaluate" and args.cfg_options:
+        raise InputError("evaluate does not accept --cfg-options")
+    if getattr(args, "images", None) is not None:
+        if args.dataset is not None:
+            raise InputError(f"--images {args.images} or --dataset {args.dataset}, not both")
+        return None
+    if args.dataset is None and not task.datasets:
+        known = configs.read_protocol(args.protocol).datasets
+        raise InputError(f"name the dataset to probe on (DATASET=): {', '.join(sorted(known))}")
+    return args.dataset or task.datasets[0]
 
 
-def data_sets(args: argparse.Namespace) -> None:
+def _exchange_file(run: Run) -> Path:
+    """The weights of the run's backbone: of a recipe's pretraining, or made from a specification.
+
+    Raises:
+        InputError: the pretraining has not finished, or the specification cannot be used.
+    """
+    if run.choices.backbone is None:
+        return sources.of_pretraining(pretraining_of(run))
+    folder = run.runs / run.protocol / "backbones" / run.row / f"seed{run.seed}"
+    return sources.exchange_of(run.choices.backbone, folder, run.protocol, run.seed)
+
+
+def prepare_datasets(args: argparse.Namespace) -> None:
     """`data`, `data list` and `data check NAME`.
 
     Raises:
-        InputError: a set is not as its config says, or the options are not this command's.
+        InputError: a dataset is not as its config says, or an option is missing.
     """
     if args.what == "list":
         prepare_data.describe_all(args.protocol)
     elif args.what == "check":
         if args.name is None:
-            raise recipe.InputError("name the set to check: trickbench data check NAME")
+            raise InputError("name the dataset to check: trickbench data check NAME")
         prepare_data.check_files(args.name, args.data, args.workers)
     elif args.protocol is None:
-        raise recipe.InputError("name the protocol whose data to make ready: --protocol mini")
+        raise InputError("name the protocol whose data to prepare: --protocol mini")
     else:
         prepare_data.run(args.protocol, args.data, args.archives)
 
 
-def imported(args: argparse.Namespace) -> None:
+def import_checkpoint(args: argparse.Namespace) -> None:
     """The exchange file of a specification, and an account of its tensors.
 
     That of a recipe of ours is copied as it is.
@@ -165,8 +160,10 @@ def imported(args: argparse.Namespace) -> None:
         InputError: the specification cannot be read, or its tensors do not fit.
     """
     spec = args.backbone
-    if sources.is_recipe(spec):
-        spec = f"file:{sources.of_recipe(spec, args.runs, args.protocol, args.seed)}"
+    if ":" not in spec:
+        chosen = cli.choices(args, variant=spec, backbone=None)
+        wanted = Run(TASKS["pretrain"], chosen, args.protocol, args.seed, args.runs, Path("data"))
+        spec = f"file:{sources.of_pretraining(wanted)}"
     if (ours := sources.exchange_file(spec)) is not None:
         path = args.out / "backbone.safetensors"
         files.write_atomically(path, ours.read_bytes())
@@ -176,49 +173,6 @@ def imported(args: argparse.Namespace) -> None:
         path = sources.write(found, spec, args.out, args.protocol, args.seed)
         account = sources.explain(found)
     print(f"{account}\nwrote {path}: use it with BACKBONE=file:{path}")
-
-
-def trained(args: argparse.Namespace, protocol: Config, role: str) -> Path:
-    """The exchange file that a recipe's run on the classes of a data set left.
-
-    Raises:
-        InputError: that run has not finished yet.
-    """
-    dataset = configs.dataset_name(protocol, role)
-    source = configs.dataset_name(protocol, protocol.stages.pretrain)
-    own = configs.config(dataset).get("labels_of", dataset) == source
-    return sources.of_recipe(
-        args.variant, args.runs, args.protocol, args.seed, dataset=None if own else role
-    )
-
-
-def evaluated(args: argparse.Namespace, role: str) -> str:
-    """What an evaluation is of, as its folder names it.
-
-    Raises:
-        InputError: options that exclude each other, or that it has no use for.
-    """
-    if args.cfg_options:
-        raise recipe.InputError("an evaluation has no further settings: its options are its own")
-    if args.images is None:
-        return role
-    if args.dataset is not None:
-        raise recipe.InputError(f"--images {args.images} or --dataset {args.dataset}, not both")
-    return f"images-{args.images.resolve().name}"
-
-
-def task_name(args: argparse.Namespace) -> str:
-    """The folder of a run's task: the stage, and whatever the user chose other than the default.
-
-    In this order: stage-detector-dataset-trainN-options-limitN. Options are sorted, and what suits
-    no file name in them is a hyphen, as in the names of recipes' folders.
-    """
-    few = getattr(args, "train_size", None)
-    stage = args.mode if args.stage == "probe" else args.stage
-    choices = [getattr(args, "detector", None), args.dataset, few and f"train{few}"]
-    name = "-".join([stage, *(choice for choice in choices if choice)])
-    trial = "" if args.limit is None else f"-limit{args.limit}"
-    return recipe.label(name, options=args.cfg_options) + trial
 
 
 if __name__ == "__main__":

@@ -1,98 +1,62 @@
-"""One downstream run, and its record."""
+"""One downstream run: a task on a backbone, and its record."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from core import record
-from core.files import sha256_of
+from core.execution import Run
 from downstream.backbones.timm_features import Loaded
 from pretrain.model import complexity
 
 
-@dataclass(frozen=True)
-class Task:
-    """One downstream run: what is measured on which backbone, and where it is kept.
+@dataclass(frozen=True, kw_only=True)
+class DownstreamRun(Run):
+    """A run on the backbone of an exchange file.
 
     Attributes:
-        stage: what a record calls it: one of results.record.Stage but "pretrain".
-        name: the stage with its choices, the folder of its records.
-        label: the backbone's row: a recipe's name or a specification made a file name.
-        source: the backbone as the user named it.
+        source: what the record calls it: "recipe:best", "random:resnet50d", "file:..." ...
         exchange: the file of its weights.
-        track: where its curves go besides TensorBoard: "wandb", "mlflow".
+        dataset: a file of configs/data; "" where `choices.images` names a folder.
+        predictions: where an evaluation writes the file for a test server.
     """
 
-    stage: record.Stage
-    name: str
-    label: str
     source: str
     exchange: Path
-    protocol: str
-    seed: int
-    out: Path
-    track: tuple[str, ...] = ()
+    dataset: str
+    predictions: Path | None = None
 
 
-def write_record(
-    task: Task,
-    dataset: record.Dataset,
+def finish(
+    run: DownstreamRun,
     loaded: Loaded,
     left_out: list[str],
-    settings: dict[str, Any],
-    metrics: dict[str, record.Metric],
+    *,
     cost: record.Cost,
-    started: datetime,
-    chosen: dict[str, Any] | None = None,
     sha256_in_model: str | None = None,
-    outputs: Sequence[Path] = (),
+    **measured: Any,
 ) -> None:
-    """The record of a finished downstream run, and a line that says what was measured.
+    """`Run.finish` with the backbone that was loaded, and the size of its network.
 
     Args:
         left_out: names of the checkpoint's tensors that the task does not use.
-        outputs: files beside the record, which names them and their hash.
     """
     about = loaded.about
-    finished = record.Record(
-        stage=task.stage,
-        task=task.name,
-        recipe=task.label,
-        protocol=task.protocol,
-        seed=task.seed,
-        dataset=dataset,
+    run.finish(
         backbone=record.Backbone(
-            source=task.source,
-            architecture=loaded.about.architecture,
-            pretrained=loaded.about.pretrained,
+            source=run.source,
+            architecture=about.architecture,
+            pretrained=about.pretrained,
             sha256=loaded.sha256,
             sha256_in_model=sha256_in_model,
             tensors_loaded=len(loaded.model.state_dict()) - len(left_out),
             tensors_left_out=left_out,
-            record_sha256=loaded.about.record_sha256 or None,
+            record_sha256=about.record_sha256 or None,
         ),
-        metrics=metrics,
-        config=settings,
-        chosen=chosen or {},
-        outputs={path.name: sha256_of(path) for path in outputs},
         cost=complexity.sized(cost, about.architecture, about.classes, about.resolution),
-        versions=record.versions(),
-        git=record.git_state(Path(__file__).parent),
-        started=started,
-        finished=datetime.now(UTC),
-    )
-    record.write(finished, task.out / "record.json")
-    # of an evaluation at many resolutions only the checkpoint's own; its table has the others
-    own = {name: metric for name, metric in metrics.items() if "@" not in name} or metrics
-    numbers = ", ".join(f"{name} {metric.value:.2f} %" for name, metric in own.items())
-    first = next(iter(metrics.values()))
-    print(
-        f"{task.name} with {task.label} ({loaded.about.architecture}), {task.protocol} protocol: "
-        f"{numbers} on {first.samples} {first.split} images of {dataset.name}"
+        **measured,
     )
 
 

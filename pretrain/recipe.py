@@ -12,7 +12,6 @@ from pydantic.dataclasses import dataclass
 
 from core import configs
 from core.errors import InputError, unknown
-from core.files import file_name
 from pretrain.tricks.randaugment import policy
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -110,12 +109,6 @@ def for_architecture(recipe: Recipe, arch: str) -> Recipe:
     sizes = Config.fromfile(str(configs.CONFIGS / "architectures.py")).resolutions
     train, evaluation = sizes.get(arch, {}).get(own, own)
     return replace(recipe, arch=arch, train_resolution=train, eval_resolution=evaluation)
-
-
-def label(name: str, arch: str | None = None, options: list[str] | None = None) -> str:
-    """The name of a recipe's folder and row; other settings than its own have another one."""
-    words = [name, *([arch] if arch else []), *sorted(options or [])]
-    return file_name(*words)
 
 
 def under_protocol(recipe: Recipe, protocol: Config, settings: str = "pretrain") -> Recipe:

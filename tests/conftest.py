@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
+from core.choices import of_schema_1
 from core.record import Backbone, Cost, Dataset, Git, Metric, Record
 
 
@@ -68,7 +69,12 @@ def make_record(
         "started": datetime(2025, 1, 1, 12, 0, 0, tzinfo=UTC),
         "finished": datetime(2025, 1, 1, 12, 0, 2, tzinfo=UTC),
     } | fields
-    return Record(**({"task": chosen["stage"]} | chosen))
+    chosen = {"task": chosen["stage"]} | chosen
+    if "choices" not in chosen:
+        plain = chosen | {"backbone": chosen["backbone"].model_dump()}
+        plain |= {"dataset": chosen["dataset"].model_dump()}
+        chosen["choices"] = of_schema_1(plain)
+    return Record(**chosen)
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,6 @@ datasets = dict(
     voc="demo/voc",
     ade20k="demo/ade20k",
 )
-stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
-
 # Factors on a recipe's epochs, batch size, learning rate and resolutions.
 pretrain = dict(epochs=1 / 15, batch_size=1 / 32, lr=1 / 2, resolution=64 / 224)
 finetune = dict(
@@ -40,16 +38,30 @@ linear_sgd = dict(
 # Linear probes see their pictures at these pixels.
 linear = dict(resolution=64)
 
-# Pixels, epochs, total batch, a factor on the learning rate, warm-up in steps; of the detector, the
-# regions trained on, their cells, and the proposals before and after NMS.
-detect = dict(
-    scale=(160, 128),
-    epochs=5,
-    batch_size=4,
-    lr=10,
-    warmup=50,
-    regions=32,
-    region_size=7,
-    proposals=(1000, 100),
-)
-segment = dict(base_size=128, crop_size=(112, 112), epochs=3, batch_size=8, lr=1, multi_scale=())
+# Single settings of the tasks' configs, by their dotted names.
+detect = {
+    "train_pipeline.2.scale": (160, 128),  # pixels, at most
+    "test_pipeline.1.scale": (160, 128),
+    "train_cfg.max_epochs": 5,
+    "param_scheduler.0.end": 50,  # warm-up, in steps
+    "param_scheduler.1.milestones": [4],
+    "total_batch_size": 4,
+    "optim_wrapper.optimizer.lr": 0.01,
+    "model.train_cfg.rcnn.sampler.num": 32,  # regions trained on, per image
+    "model.roi_head.bbox_roi_extractor.roi_layer.output_size": 7,
+    # proposals per image, before and after NMS
+    "model.train_cfg.rpn_proposal.nms_pre": 1000,
+    "model.train_cfg.rpn_proposal.max_per_img": 100,
+    "model.test_cfg.rpn.nms_pre": 1000,
+    "model.test_cfg.rpn.max_per_img": 100,
+}
+segment = {
+    "train_pipeline.2.scale": (1024, 128),  # longer and shorter side
+    "train_pipeline.3.crop_size": (112, 112),
+    "test_pipeline.1.scale": (1024, 128),
+    "train_cfg.max_epochs": 3,
+    "param_scheduler.0.end": 3,
+    "total_batch_size": 8,
+    "optim_wrapper.optimizer.lr": 0.01,
+    "multi_scale": (),
+}

@@ -45,8 +45,6 @@ archives = {
     },
 }
 
-stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
-
 # Sized by counting samples for an hour of one large GPU: not measured there, and no rate chosen.
 pretrain = dict(epochs=1 / 8, batch_size=1 / 4, lr=1 / 2, resolution=64 / 224, resident=True)
 finetune = dict(
@@ -60,7 +58,28 @@ finetune = dict(
 linear_sgd = dict(epochs=1 / 20, batch_size=1, lr=1, resolution=64 / 224)
 linear = dict(resolution=64)
 
-detect = dict(
-    scale=(192, 192), epochs=8, batch_size=16, lr=10, warmup=100, regions=64, proposals=(2000, 300)
-)
-segment = dict(base_size=240, crop_size=(192, 192), epochs=30, batch_size=16, lr=1, multi_scale=())
+detect = {
+    "train_pipeline.2.scale": (192, 192),  # pixels, at most
+    "test_pipeline.1.scale": (192, 192),
+    "train_cfg.max_epochs": 8,
+    "param_scheduler.0.end": 100,  # warm-up, in steps
+    "param_scheduler.1.milestones": [6],
+    "total_batch_size": 16,
+    "optim_wrapper.optimizer.lr": 0.01,
+    "model.train_cfg.rcnn.sampler.num": 64,  # regions trained on, per image
+    # proposals per image, before and after NMS
+    "model.train_cfg.rpn_proposal.nms_pre": 2000,
+    "model.train_cfg.rpn_proposal.max_per_img": 300,
+    "model.test_cfg.rpn.nms_pre": 2000,
+    "model.test_cfg.rpn.max_per_img": 300,
+}
+segment = {
+    "train_pipeline.2.scale": (1920, 240),  # longer and shorter side
+    "train_pipeline.3.crop_size": (192, 192),
+    "test_pipeline.1.scale": (1920, 240),
+    "train_cfg.max_epochs": 30,
+    "param_scheduler.0.end": 30,
+    "total_batch_size": 16,
+    "optim_wrapper.optimizer.lr": 0.01,
+    "multi_scale": (),
+}

@@ -17,8 +17,6 @@ datasets = {
     "voc": "voc",
     "ade20k": "ade20k",
 }
-stages = dict(pretrain="imagenet", detect="voc", segment="ade20k")
-
 pretrain = dict()
 finetune = dict()
 linear_sgd = dict()

@@ -18,11 +18,12 @@ import torchvision
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from core import configs, exchange, files
-from core.errors import InputError
+from core import configs, exchange
+from core.errors import InputError, unknown
 from core.exchange import Exchange
-from core.runs import run_folder
+from core.execution import Run
 from core.runtime import distributed
+from core.studies.graph import WEIGHTS
 from downstream.backbones.tensor_names import timm_names
 from pretrain import recipe
 from pretrain.model import architectures, initialisation
@@ -34,45 +35,22 @@ FILE_OPTIONS = ("arch", "key", "channels", "mean", "std")
 WRAPPERS = ("state_dict", "model", "model_ema", "state_dict_ema")
 
 
-def label(variant: str | None, backbone: str | None) -> str:
-    """The name of a backbone's row and folder: the recipe's, or the specification made a file name.
+def of_pretraining(run: Run) -> Path:
+    """The exchange file that a pretraining left.
 
     Raises:
-        InputError: both or neither were given.
+        InputError: there is no such recipe, or its run has not finished yet.
     """
-    if (variant is None) == (backbone is None):
-        raise InputError("name one backbone: a recipe (VARIANT=best), or BACKBONE= with " + KINDS)
-    if variant is not None:
-        if not is_recipe(variant):
-            raise recipe.unknown("recipe", variant, configs.names("pretrain"))
-        return variant
-    return files.file_name(backbone or "")
-
-
-def is_recipe(name: str) -> bool:
-    """Whether a name is a recipe's; one of another architecture or settings has them behind it."""
-    known = configs.names("pretrain")
-    return any(name == one or name.startswith(f"{one}-") for one in known)
-
-
-def of_recipe(name: str, runs: Path, protocol: str, seed: int, dataset: str | None = None) -> Path:
-    """The exchange file that a recipe's run left.
-
-    Args:
-        dataset: that it was trained on, where that is not the protocol's own.
-
-    Raises:
-        InputError: the run has not finished yet.
-    """
-    task = f"pretrain-{dataset}" if dataset else "pretrain"
-    path = run_folder(runs, protocol, task, name, seed) / "backbone.safetensors"
-    if not path.is_file():
-        on = f" DATASET={dataset}" if dataset else ""
-        raise InputError(
-            f"{name} has no checkpoint yet ({path}): "
-            f"make pretrain VARIANT={name}{on} PROTOCOL={protocol} SEED={seed}"
-        )
-    return path
+    if (path := run.out / WEIGHTS).is_file():
+        return path
+    variant, dataset = run.choices.variant or "", run.choices.dataset
+    if variant not in (known := configs.names("pretrain")):
+        raise InputError(f"{unknown('recipe', variant, known)}; other backbones are {KINDS}")
+    on = f" DATASET={dataset}" if dataset else ""
+    raise InputError(
+        f"{run.row} has no checkpoint yet ({path}): "
+        f"make pretrain VARIANT={run.row}{on} PROTOCOL={run.protocol} SEED={run.seed}"
+    )
 
 
 @dataclass(frozen=True)
@@ -192,13 +170,13 @@ def _random(arch: str, seed: int) -> Found:
 
 def _from_timm(name: str) -> Found:
     if not timm.is_model(name):
-        raise recipe.unknown("architecture", name, timm.list_models())
+        raise unknown("architecture", name, timm.list_models())
     arch = name.partition(".")[0]
     known = [n for n in timm.list_pretrained(f"{arch}*") if n.partition(".")[0] == arch]
     if not known:
         raise InputError(f"timm has no weights of {arch}: random:{arch}, or file:PATH,arch={arch}")
     if name != arch and name not in known:
-        raise recipe.unknown("weights of timm's", name, known)
+        raise unknown("weights of timm's", name, known)
     try:
         model = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub's client has many ways to say that it cannot be reached
@@ -219,7 +197,7 @@ def _from_torchvision(rest: str) -> Found:
     spec = f"torchvision:{rest}"
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise recipe.unknown("architecture of torchvision", name, known)
+        raise unknown("architecture of torchvision", name, known)
     if not timm.is_model(name):
         raise InputError(
             f"{spec}: timm has no architecture of this name, under which it would be trained; "
@@ -227,7 +205,7 @@ def _from_torchvision(rest: str) -> Found:
         )
     weights = torchvision.models.get_model_weights(name)
     if chosen not in weights.__members__:
-        raise recipe.unknown(f"weights of torchvision's {name}", chosen, weights.__members__)
+        raise unknown(f"weights of torchvision's {name}", chosen, weights.__members__)
     try:
         theirs = torchvision.models.get_model(name, weights=chosen)
     except Exception as error:  # no network, a full disk, a damaged download
@@ -412,7 +390,7 @@ def _unwrapped(content: Any, key: str | None, path: Path) -> Any:
     found = [name for name in WRAPPERS if isinstance(known.get(name), Mapping)]
     if key is not None:
         if not isinstance(known.get(key), Mapping):
-            raise recipe.unknown(f"state dict of {path}", key, found)
+            raise unknown(f"state dict of {path}", key, found)
         return content[key]
     if len(found) > 1:
         choices = " or ".join(f"key={name}" for name in found)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from mmengine.config import Config
 
 from core import configs, record
+from core.tasks import DETECTORS
 from downstream.backbones import timm_features
 from downstream.openmmlab import compat, runner
-from downstream.task import Task
+from downstream.task import DownstreamRun
 
 
-def run(
-    task: Task, detector: str, dataset: str, data_root: Path, workers: int, options: Sequence[str]
-) -> None:
+def run(run: DownstreamRun) -> None:
     """Trains and tests one detector.
-
-    Args:
-        detector: "c4" or "fpn", a file of configs/detect.
-        dataset: a file of configs/data in VOC's layout.
 
     Raises:
         InputError: data, backbone or options do not fit.
@@ -28,15 +20,15 @@ def run(
     compat.prepare("mmdet")
     from downstream.detection import voc
 
-    found = configs.config(dataset)
-    cfg = build_config(task, detector, found, data_root)
-    runner.override(cfg, options, (*runner.RUNNER_KEYS, "limit"))
-    parts = voc.part_sizes(found, data_root, "train")
+    found = configs.config(run.dataset)
+    cfg = build_config(run, found)
+    runner.override(cfg, run.options, (*runner.RUNNER_KEYS, "limit"))
+    parts = voc.part_sizes(found, run.data, "train")
     sizes = runner.limit_training(cfg, dict(found.sizes), "train", parts)
-    files = voc.fingerprint_parts(found, data_root)
-    root = data_root / found.root
+    files = voc.fingerprint_parts(found, run.data)
+    root = run.data / found.root
     described = record.Dataset(
-        name=dataset,
+        name=run.dataset,
         mirrors=found.mirrors,
         fingerprint=runner.fingerprint(files, root),
         sizes=sizes,
@@ -60,18 +52,19 @@ def run(
             )
         }
 
-    runner.run(task, cfg, described, workers, metrics)
+    runner.train_and_test(run, cfg, "mmdet", described, metrics)
 
 
-def build_config(task: Task, detector: str, found: Config, data_root: Path) -> Config:
+def build_config(run: DownstreamRun, found: Config) -> Config:
     """The detector's config with the backbone, the data and the protocol's size in it."""
     from core.runtime import distributed
     from downstream.detection import voc
 
-    size = configs.read_protocol(task.protocol).get("detect", Config())
-    cfg = runner.read_config("detect", detector, found, size, distributed.announced_world())
-    loaded = timm_features.load(task.exchange)
-    runner.fill_backbone(cfg, task.exchange, loaded)
+    detector, data_root = run.choices.detector or DETECTORS[0], run.data
+    overlay = configs.read_protocol(run.protocol).get(run.task.name, {})
+    cfg = runner.read_config("detect", detector, overlay, distributed.announced_world())
+    loaded = timm_features.load(run.exchange)
+    runner.fill_backbone(cfg, run.exchange, loaded)
     channels = [level["num_chs"] for level in timm_features.levels(loaded.model)]
     if detector == "c4":
         cfg.model.rpn_head.in_channels = channels[-2]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from mmengine.hooks import LoggerHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from core import configs, record, runs
+from core import configs, record
 from core.errors import InputError, unknown
 from core.runtime import distributed, signals
 from core.runtime.tracking import PlainConfig, backends
@@ -25,7 +24,7 @@ from downstream.backbones import checks, timm_features
 from downstream.backbones.timm_features import Loaded
 from downstream.openmmlab.exact_resume import Keeper
 from downstream.openmmlab.progress import Meter
-from downstream.task import Task, plain, without_paths, write_record
+from downstream.task import DownstreamRun, finish, plain, without_paths
 from pretrain.images import loader
 
 RUNNER_KEYS = (
@@ -33,7 +32,6 @@ RUNNER_KEYS = (
     *("test_dataloader", "test_cfg", "test_evaluator"),
 )
 OWN_KEYS = ("limit", "multi_scale")  # of a task's config, for us
-KEPT = {"detect": "detections.npz", "segment": "confusion.npz"}  # what was found, by picture
 
 
 @HOOKS.register_module()
@@ -44,60 +42,29 @@ class OpenLogger(LoggerHook):
         """Nothing."""
 
 
-def read_config(folder: str, name: str, data: Config, size: Config, world: int) -> Config:
-    """A task's config, as large as the protocol makes it.
+def read_config(folder: str, name: str, overlay: Mapping[str, Any], world: int) -> Config:
+    """A task's config, as large as the protocol makes it, for so many devices.
 
     Args:
         folder, name: configs/<folder>/<name>.py.
-        data: the data set's config; it decides the number of classes.
-        size: the protocol's section for the stage: `scale` or `base_size` and `crop_size` in
-            pixels, `epochs`, `batch_size` over all devices, `lr` as a factor, `warmup` in steps,
-            a detector's `regions` (trained on, per picture), `region_size` (cells of a region, by
-            RoIAlign), `rpn_channels` and `proposals` (per picture, before and after NMS); a
-            segmenter's `multi_scale` (factors of a second test).
+        overlay: the protocol's section for the task: values by dotted names.
         world: devices, over which the batch is divided. Where it is smaller than they are many,
-            each takes one picture, and the learning rate grows in proportion.
+            each takes one image, and the learning rate grows in proportion.
+
+    Raises:
+        InputError: no such config, or a name of the overlay that is not in it.
     """
     names = [n for n in configs.names(folder) if not n.startswith("_")]
     if name not in names:
         raise unknown("detector" if folder == "detect" else folder, name, names)
-    cfg = Config.fromfile(str(configs.CONFIGS / folder / f"{name}.py"))
-    for pipeline in (cfg.train_pipeline, cfg.test_pipeline):
-        for transform in pipeline:
-            if "scale" in size and transform.type == "Resize":
-                transform.scale = tuple(size.scale)
-            if "base_size" in size and transform.type in ("Resize", "RandomResize"):
-                transform.scale = (8 * size.base_size, size.base_size)
-            if "crop_size" in size and transform.type == "RandomCrop":
-                transform.crop_size = tuple(size.crop_size)
-    epochs = size.get("epochs", cfg.train_cfg.max_epochs)
-    for schedule in cfg.param_scheduler:
-        if "milestones" in schedule:
-            part = epochs / cfg.train_cfg.max_epochs
-            schedule.milestones = [round(m * part) for m in schedule.milestones]
-        elif schedule.by_epoch:
-            schedule.end = epochs
-        elif "warmup" in size:
-            schedule.end = size.warmup
-    cfg.train_cfg.max_epochs = epochs
-    cfg.train_cfg.val_interval = epochs + 1  # the last epoch is reported, so no other is tested
-    total = size.get("batch_size", cfg.total_batch_size)
+    cfg = configs.read(folder, name)
+    change(cfg, overlay)
+    cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs + 1  # only the last epoch is tested
+    total = cfg.total_batch_size
     per_device = max(1, total // world)
     cfg.train_dataloader.batch_size = per_device
-    cfg.optim_wrapper.optimizer.lr *= size.get("lr", 1) * per_device * world / total
+    cfg.optim_wrapper.optimizer.lr *= per_device * world / total
     cfg.total_batch_size = per_device * world
-    if "multi_scale" in size:
-        cfg.multi_scale = tuple(size.multi_scale)
-    if "regions" in size:
-        cfg.model.train_cfg.rcnn.sampler.num = size.regions
-    if "region_size" in size:
-        cfg.model.roi_head.bbox_roi_extractor.roi_layer.output_size = size.region_size
-    if "rpn_channels" in size:
-        cfg.model.rpn_head.feat_channels = size.rpn_channels
-    if "proposals" in size:
-        before, after = size.proposals
-        for proposals in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
-            proposals.nms_pre, proposals.max_per_img = before, after
     return cfg
 
 
@@ -122,16 +89,28 @@ def fill_backbone(cfg: Config, exchange: Path, loaded: Loaded) -> None:
 
 
 def override(cfg: Config, options: Sequence[str], top: Sequence[str] | None = None) -> None:
-    """Sets single values by their dotted names; a name that is not there is refused.
+    """Sets single values that the user gives, as `change` does.
 
     Args:
         top: the keys that may be set or entered at the top of the config; without it, all.
+
+    Raises:
+        InputError: as `change` does.
     """
     values = configs.parse_options(list(options))
     for key in values:
-        first = key.partition(".")[0]
-        if top is not None and first not in top:
+        if top is not None and (first := key.partition(".")[0]) not in top:
             raise unknown("option", first, top)
+    change(cfg, values)
+
+
+def change(cfg: Config, values: Mapping[str, Any]) -> None:
+    """Sets single values by their dotted names; a number in one is a place in a list.
+
+    Raises:
+        InputError: a name that is not there, or no number where there is one.
+    """
+    for key, value in values.items():
         place: Any = cfg._cfg_dict
         for part in key.split("."):
             inside = {str(i): v for i, v in enumerate(place)} if isinstance(place, list) else place
@@ -140,9 +119,9 @@ def override(cfg: Config, options: Sequence[str], top: Sequence[str] | None = No
                 raise unknown(f"option {key}: setting", part, map(str, known))
             place = inside[part]
         number = isinstance(place, int | float) and not isinstance(place, bool)
-        if number and not isinstance(values[key], int | float):
-            raise InputError(f"option {key}={values[key]!r}: expected a number, as {place!r} is")
-    cfg.merge_from_dict(values)
+        if number and not isinstance(value, int | float):
+            raise InputError(f"option {key}={value!r}: expected a number, as {place!r} is")
+    cfg.merge_from_dict(dict(values))
 
 
 def limit_training(
@@ -176,24 +155,25 @@ def limit_training(
     return sizes | {split: cfg.limit}
 
 
-def runner_config(cfg: Config, task: Task, workers: int) -> PlainConfig:
+def runner_config(cfg: Config, run: DownstreamRun, scope: str) -> PlainConfig:
     """The Runner's own config: the task's parts, and hooks, logs and seed that are ours."""
     parts = copy.deepcopy({key: cfg[key] for key in RUNNER_KEYS})
     for name in ("train_dataloader", "test_dataloader"):
-        parts[name].num_workers = workers
+        parts[name].num_workers = run.workers
         parts[name].worker_init_fn = dict(type="leave_signals_to_parent")
     training = parts["train_dataloader"]
-    training.dataset = dict(type="Placed", seed=task.seed, dataset=training.dataset)
-    parts["test_evaluator"].keep = str(task.out / KEPT[task.stage])
+    training.dataset = dict(type="Placed", seed=run.seed, dataset=training.dataset)
+    kept_in = run.task.metrics[run.task.headline].kept_in
+    parts["test_evaluator"].keep = str(run.out / kept_in)
     return PlainConfig(
         parts
         | dict(
-            default_scope={"detect": "mmdet", "segment": "mmseg"}[task.stage],
-            work_dir=str(task.out / "work"),
+            default_scope=scope,
+            work_dir=str(run.out / "work"),
             # the process group is formed already; mmengine is only told that there is one
             launcher="pytorch" if "RANK" in os.environ else "none",
             model_wrapper_cfg=_wrapper() if "RANK" in os.environ else None,
-            randomness=dict(seed=task.seed),
+            randomness=dict(seed=run.seed),
             log_level="ERROR",
             default_hooks=dict(
                 logger=dict(type="OpenLogger", interval=20),
@@ -204,7 +184,7 @@ def runner_config(cfg: Config, task: Task, workers: int) -> PlainConfig:
                 type="mmengine.Visualizer",
                 vis_backends=[
                     dict(type="TensorboardVisBackend"),
-                    *backends(task.track, task.out, step="iter"),
+                    *backends(run.track, run.out, step="iter"),
                 ],
             ),
         )
@@ -227,17 +207,18 @@ def fingerprint(files: Sequence[Path], root: Path) -> str:
     return digest.hexdigest()
 
 
-def run(
-    task: Task,
+def train_and_test(
+    run: DownstreamRun,
     cfg: Config,
+    scope: str,
     dataset: record.Dataset,
-    workers: int,
     metrics: Callable[[dict[str, float], int], dict[str, record.Metric]],
     test: Callable[[Runner], dict[str, float]] = Runner.test,
 ) -> None:
     """Trains, tests the last epoch, and writes the record; a finished run is left as it is.
 
     Args:
+        scope: "mmdet" or "mmseg", whose registry the config's names are of.
         metrics: turns what the evaluator found, and the number of test pictures, into the record's.
         test: finds that with the trained model.
 
@@ -245,33 +226,30 @@ def run(
         InputError: the weights are not in place, or the loss is not finite.
         Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
     """
-    started = datetime.now(UTC)
-    loaded = timm_features.load(task.exchange)
+    loaded = timm_features.load(run.exchange)
     settings = without_paths(plain({k: cfg[k] for k in (*RUNNER_KEYS, *OWN_KEYS) if k in cfg}))
-    key = [task.name, task.protocol, task.seed, settings, loaded.sha256]
-    meter = Meter("/".join(task.out.parts[-3:-1]), task.exchange)
+    meter = Meter("/".join(run.out.parts[-3:-1]), run.exchange)
     with signals.listening() as request, distributed.process_group() as device:
-        if not runs.unfinished(task.out, configs.digest([*key, dataset.fingerprint])):
+        if not run.unfinished([settings, loaded.sha256, dataset.fingerprint]):
             return
-        runner = Runner.from_cfg(runner_config(cfg, task, workers))
-        runner.register_hook(Keeper(task.out, task.seed, request, device, meter))
+        runner = Runner.from_cfg(runner_config(cfg, run, scope))
+        runner.register_hook(Keeper(run.out, run.seed, request, device, meter))
         runner.register_hook(meter)
         runner.train()
-        with loader.naming_dead_workers(workers):
+        with loader.naming_dead_workers(run.workers):
             found = metrics(test(runner), len(runner.test_dataloader.dataset))
         runner.visualizer.close()
         devices = distributed.world()
         if distributed.rank() != 0:
             return
-    write_record(
-        task,
-        dataset,
+    finish(
+        run,
         loaded,
         checks.unused_by_features(loaded.about),
-        settings,
-        found,
-        distributed.cost(device, meter.wall(), meter.samples / meter.seconds, devices=devices),
-        started,
         sha256_in_model=meter.sha256_in_model,
-        outputs=sorted(task.out.glob("*.npz")),
+        dataset=dataset,
+        config=settings,
+        metrics=found,
+        cost=distributed.cost(device, meter.wall(), meter.samples / meter.seconds, devices=devices),
+        outputs=sorted(run.out.glob("*.npz")),
     )

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mmengine.config import Config
 from numpy.typing import DTypeLike
 from torch import Tensor
 
-from core import configs, files, record, runs
+from core import configs, files, record
 from core.errors import InputError
 from core.metrics import classification
 from core.runtime import distributed
@@ -30,7 +29,7 @@ from downstream import task as tasks
 from downstream.backbones import timm_features
 from downstream.backbones.timm_features import Loaded
 from downstream.openmmlab import runner
-from downstream.task import Task
+from downstream.task import DownstreamRun
 from pretrain.images import datasets, loader, splits, transforms
 from pretrain.images.datasets import ImageSet, fingerprint
 
@@ -44,7 +43,7 @@ class Frozen:
         samples_per_s: of the extraction; 0 if nothing had to be extracted.
     """
 
-    task: Task
+    run: DownstreamRun
     settings: Config
     loaded: Loaded
     train: ImageSet
@@ -55,7 +54,6 @@ class Frozen:
     devices: int
     samples_per_s: float
     fingerprint: str
-    started: datetime
     began: float
 
     def training(self, dtype: DTypeLike) -> tuple[Tensor, Tensor]:
@@ -71,57 +69,48 @@ class Frozen:
     ) -> None:
         """The record of a probe that is finished now, and which test samples it has right."""
         wall = time.perf_counter() - self.began
-        tasks.write_record(
-            self.task,
-            datasets.described(self.fingerprint, self.train, self.test),
+        tasks.finish(
+            self.run,
             self.loaded,
             timm_features.classifier_tensors(self.loaded.model),
-            tasks.plain(self.settings._cfg_dict),
-            metrics,
-            distributed.cost(self.device, wall, self.samples_per_s, devices=self.devices),
-            self.started,
+            dataset=datasets.described(self.fingerprint, self.train, self.test),
+            config=tasks.plain(self.settings._cfg_dict),
+            metrics=metrics,
+            cost=distributed.cost(self.device, wall, self.samples_per_s, devices=self.devices),
             chosen=chosen,
-            outputs=[] if right is None else [classification.save(self.task.out, right)],
+            outputs=[] if right is None else [classification.save(self.run.out, right)],
         )
 
 
-def frozen(
-    task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]
-) -> Frozen | None:
+def frozen(run: DownstreamRun) -> Frozen | None:
     """Everything that a probe on features needs; None if there is nothing (more) to do here.
 
     That is so where the probe is finished already, and in all processes but the first, which have
     helped to extract the features and leave.
 
-    Args:
-        task: its stage names the file of configs/probe.
-        options: changes to that file, `limit` and `train_size` among them.
-
     Raises:
         InputError: data, backbone or options do not fit.
     """
-    started, began = datetime.now(UTC), time.perf_counter()
-    settings = read_settings(task.stage, task.protocol, options)
-    loaded = timm_features.load(task.exchange)
-    whole, test = (datasets.load(dataset, data_root, role) for role in ("train", "test"))
-    train = splits.part(whole, settings.limit, settings.train_size, task.seed)
+    began = time.perf_counter()
+    settings = read_settings(run.task.name, run.protocol, run.options)
+    loaded = timm_features.load(run.exchange)
+    whole, test = (datasets.load(run.dataset, run.data, role) for role in ("train", "test"))
+    train = splits.part(whole, settings.limit, settings.train_size, run.seed)
     seen = fingerprint(train, test)
-    identity = [
-        *(task.name, task.protocol, task.seed, tasks.plain(settings._cfg_dict)),
-        *(seen, loaded.sha256, loaded.about.mean, loaded.about.std),
-    ]
+    preprocessing = [loaded.about.mean, loaded.about.std]
+    decides = [tasks.plain(settings._cfg_dict), seen, loaded.sha256, *preprocessing]
     with distributed.process_group() as device:
-        if not runs.unfinished(task.out, configs.digest(identity)):
+        if not run.unfinished(decides):
             return None
         extracting = time.perf_counter()
         found = [
             cached(
-                task.out.parents[2] / "features",
+                run.out.parents[2] / "features",
                 loaded,
                 images,
                 resolution=settings.resolution,
                 crop_ratio=settings.crop_ratio,
-                workers=workers,
+                workers=run.workers,
                 device=device,
             )
             for images in (train, test)
@@ -131,7 +120,7 @@ def frozen(
     if not first:
         return None
     return Frozen(
-        task=task,
+        run=run,
         settings=settings,
         loaded=loaded,
         train=train,
@@ -142,7 +131,6 @@ def frozen(
         devices=devices,
         samples_per_s=sum(len(x) for x, fresh in found if fresh) / seconds,
         fingerprint=seen,
-        started=started,
         began=began,
     )
 

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from core import configs, runs
+from core import configs
 from core.errors import Diverged, InputError
 from core.metrics import classification
 from core.runtime import distributed
 from downstream import task as tasks
 from downstream.backbones import timm_features
-from downstream.task import Task
+from downstream.task import DownstreamRun
 from pretrain import recipe
 from pretrain.images import datasets, splits
 from pretrain.images.datasets import ImageSet
@@ -59,23 +56,23 @@ class Plan:
         return first | own
 
 
-def plan(task: Task, dataset: str, options: Sequence[str], about: timm_features.Exchange) -> Plan:
+def plan(run: DownstreamRun, about: timm_features.Exchange) -> Plan:
     """The recipes for a backbone: its architecture and moments, the protocol's size.
 
     Raises:
         InputError: an option is none, or does not suit its setting.
     """
-    config = configs.read("probe", task.stage)
-    section = task.stage.replace("-", "_")
+    config = configs.read("probe", run.task.name)
+    section = run.task.name.replace("-", "_")
     own = {key: config.pop(key) for key in OWN}
-    protocol = configs.read_protocol(task.protocol)
+    protocol = configs.read_protocol(run.protocol)
     size = protocol.get(section, {})
     grid = own["grid"] | size.get("grid", {})
-    wanted = configs.parse_options(list(options))
+    wanted = configs.parse_options(run.options)
     own |= {key: wanted.pop(key) for key in OWN[1:] if key in wanted}
     if not isinstance(own["held_out"], float) or not 0 < own["held_out"] < 1:
         raise InputError(f"held_out={own['held_out']!r}: expected a share between 0 and 1")
-    found = recipe.from_config(config, task.stage)
+    found = recipe.from_config(config, run.task.name)
     candidates = []
     for values in product(*(sorted(grid[axis]) for axis in AXES)):
         sized = recipe.under_protocol(
@@ -84,7 +81,7 @@ def plan(task: Task, dataset: str, options: Sequence[str], about: timm_features.
         fitted = replace(
             sized,
             arch=about.architecture,
-            dataset=dataset,
+            dataset=run.dataset,
             mean=about.mean,
             std=about.std,
             interpolation=about.interpolation,
@@ -94,60 +91,59 @@ def plan(task: Task, dataset: str, options: Sequence[str], about: timm_features.
     return Plan(tuple(dict.fromkeys(candidates)), own["held_out"], own["train_size"], resident)
 
 
-def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
+def run(run: DownstreamRun) -> None:
     """Chooses on held-out training data, trains on all, reports the last epoch on test, once.
 
     Raises:
         InputError: data, backbone or options do not fit.
     """
-    started = datetime.now(UTC)
-    loaded = timm_features.load(task.exchange)
-    planned = plan(task, dataset, options, loaded.about)
-    whole, test_set = (datasets.load(dataset, data_root, role) for role in ("train", "test"))
+    loaded = timm_features.load(run.exchange)
+    planned = plan(run, loaded.about)
+    whole, test_set = (datasets.load(run.dataset, run.data, role) for role in ("train", "test"))
     limit = planned.candidates[0].limit
-    train_set = splits.part(whole, limit, planned.train_size, task.seed)
+    train_set = splits.part(whole, limit, planned.train_size, run.seed)
     fingerprint = datasets.fingerprint(train_set, test_set)
     settings = planned.described()
     with distributed.process_group() as device:
-        identity = [task.name, task.protocol, task.seed, settings, loaded.sha256, fingerprint]
-        if not runs.unfinished(task.out, configs.digest(identity)):
+        if not run.unfinished([settings, loaded.sha256, fingerprint]):
             return
         job = loop.Job(
             recipe=planned.candidates[0],
             train=train_set,
             test=test_set,
-            out=task.out,
-            seed=task.seed,
+            out=run.out,
+            seed=run.seed,
             device=device,
-            workers=workers,
+            workers=run.workers,
             initial=loaded.model.state_dict(),
-            frozen=task.stage == "linear-sgd",
+            frozen=run.task.name == "linear-sgd",
             resident=planned.resident,
-            track=task.track,
+            track=run.track,
         )
         chosen, trials, spent = choose(job, planned)
         outcome = loop.fit(replace(job, recipe=chosen))
         wall = outcome.cost.wall_s + spent
         if distributed.rank() != 0:
             return
-        tasks.write_record(
-            task,
-            datasets.described(fingerprint, train_set, test_set),
+        tasks.finish(
+            run,
             loaded,
             timm_features.classifier_tensors(loaded.model),
-            settings,
-            classification.metrics(outcome.right, test_set.split, "central crop, last epoch"),
-            outcome.cost.model_copy(
+            dataset=datasets.described(fingerprint, train_set, test_set),
+            config=settings,
+            metrics=classification.metrics(
+                outcome.right, test_set.split, "central crop, last epoch"
+            ),
+            cost=outcome.cost.model_copy(
                 update={"wall_s": wall, "device_hours": wall * distributed.world() / 3600}
             ),
-            started,
             chosen={
                 **{axis: getattr(chosen, axis) for axis in AXES},
                 **({"held_out_top1": trials} if trials else {}),
             },
-            outputs=[classification.save(task.out, outcome.right, outcome.counted)],
+            outputs=[classification.save(run.out, outcome.right, outcome.counted)],
         )
-        shutil.rmtree(task.out / "trials", ignore_errors=True)
+        shutil.rmtree(run.out / "trials", ignore_errors=True)
 
 
 def choose(job: loop.Job, planned: Plan) -> tuple[Recipe, dict[str, float | None], float]:

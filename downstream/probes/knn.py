@@ -8,7 +8,6 @@ transformers (arXiv 2104.14294), section 4.1, and its eval_knn.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from core import record
 from downstream.probes import features
-from downstream.task import Task
+from downstream.task import DownstreamRun
 
 CHUNK = 2**26  # similarities at a time
 
@@ -66,7 +65,7 @@ def correct(
     return right
 
 
-def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
+def run(run: DownstreamRun) -> None:
     """Extracts the features if they are not there yet, and reports each k's top-1 on test.
 
     "top1" is that of the largest k.
@@ -74,7 +73,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     Raises:
         InputError: data, backbone or options do not fit.
     """
-    frozen = features.frozen(task, dataset, data_root, workers, options)
+    frozen = features.frozen(run)
     if frozen is None:
         return
     train, test, settings = frozen.train, frozen.test, frozen.settings

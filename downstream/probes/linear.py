@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from core.metrics import classification
 from core.metrics.classification import top_k_correct
 from downstream.probes import features, logistic
-from downstream.task import Task
+from downstream.task import DownstreamRun
 from pretrain.images import splits
 
 
@@ -74,20 +73,20 @@ def choose(
     return best[1], scores
 
 
-def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
+def run(run: DownstreamRun) -> None:
     """Extracts features, chooses the penalty, fits on the whole training set, reports on test.
 
     Raises:
         InputError: data, backbone or options do not fit.
     """
-    frozen = features.frozen(task, dataset, data_root, workers, options)
+    frozen = features.frozen(run)
     if frozen is None:
         return
     train, test, settings = frozen.train, frozen.test, frozen.settings
     x_train, y_train = frozen.training(np.float64)
     x_test = torch.from_numpy(frozen.x_test.astype(np.float64)).to(frozen.device)
     y_test = torch.from_numpy(test.labels).to(frozen.device)
-    penalty, scores = choose(x_train, y_train, len(train.classes), settings, task.seed)
+    penalty, scores = choose(x_train, y_train, len(train.classes), settings, run.seed)
     (probe,) = fit(x_train, y_train, len(train.classes), [penalty])
     logits = probe.logits(x_test)
     right = torch.stack([top_k_correct(logits, y_test, k) for k in (1, 5)], dim=1).cpu().numpy()

@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 
@@ -23,16 +21,15 @@ import timm
 import torch
 from torch import Tensor
 
-from core import configs, exchange, files, record, runs
+from core import configs, exchange, files, record
 from core.errors import InputError
 from core.exchange import Exchange
 from core.metrics import classification
 from core.metrics.classification import right_answers
 from core.runtime import distributed
-from downstream import task as tasks
 from downstream.backbones import timm_features
 from downstream.backbones.timm_features import Loaded
-from downstream.task import Task
+from downstream.task import DownstreamRun, finish
 from pretrain.images import datasets, decode, loader, splits, transforms
 from pretrain.images.datasets import ImageSet
 from pretrain.training.trainer import write_unreadable
@@ -197,48 +194,46 @@ def load(path: Path, about: Exchange, wanted: Sequence[Geometry]) -> Loaded:
     return timm_features.load(path, img_size=about.resolution, **more)
 
 
-def run(task: Task, dataset: str | None, args: Namespace) -> None:
+def run(run: DownstreamRun) -> None:
     """Evaluates, prints a table, writes the record; a finished evaluation is not repeated.
-
-    Args:
-        dataset: a file of configs/data; None for the images of `args.images`.
 
     Raises:
         InputError: data, checkpoint or options do not fit, or an image to predict for is damaged.
     """
-    started, began = datetime.now(UTC), time.perf_counter()
-    about = exchange.read_about(task.exchange)
+    began = time.perf_counter()
+    about, dataset, limit = exchange.read_about(run.exchange), run.dataset, run.choices.limit
     own = Geometry(about.resolution, about.crop_ratio)
-    wanted = geometries(args.resolutions, args.crop_ratios, own)
+    wanted = geometries(run.choices.resolutions, run.choices.crop_ratios, own)
     to_predict = None
-    if args.predictions is not None:
-        if len(wanted) > 1 or args.limit or dataset is None or args.predictions.is_dir():
+    if run.predictions is not None:
+        if len(wanted) > 1 or limit or dataset is None or run.predictions.is_dir():
             raise InputError(
                 "--predictions FILE is for a whole data set at one resolution and one crop ratio"
             )
-        to_predict = datasets.load_unlabelled(dataset, args.data)
+        to_predict = datasets.load_unlabelled(dataset, run.data)
     whole = (
-        datasets.load(dataset, args.data, "test") if dataset else datasets.load_folder(args.images)
+        datasets.load(dataset, run.data, "test")
+        if dataset
+        else datasets.load_folder(Path(run.choices.images or ""))
     )
-    images = splits.limited(whole, args.limit, task.seed)
+    images = splits.limited(whole, limit, run.seed)
     answers = datasets.answers(images) if dataset else images.labels[:, None]
     labels_of = configs.config(dataset).get("labels_of", dataset) if dataset else ""
-    check_classes(task.source, about, images, labels_of)
-    loaded = load(task.exchange, about, wanted)
+    check_classes(run.source, about, images, labels_of)
+    loaded = load(run.exchange, about, wanted)
     fingerprint = hashlib.sha256(
         datasets.fingerprint(images).encode() + answers.tobytes()
     ).hexdigest()
     pixels = dict(interpolation=about.interpolation, mean=list(about.mean), std=list(about.std))
     config = dict(geometries=[asdict(geometry) for geometry in wanted], **pixels)
-    identity = [task.name, task.protocol, task.seed, config, loaded.sha256, fingerprint]
     detail = about.interpolation + (", any of its labels" if answers.shape[1] > 1 else "")
     with distributed.process_group() as device:
-        if runs.unfinished(task.out, configs.digest(identity)):
+        if run.unfinished([config, loaded.sha256, fingerprint]):
             predicting = time.perf_counter()
-            top, problems = predict(loaded, images, wanted, args.workers, device)
+            top, problems = predict(loaded, images, wanted, run.workers, device)
             seconds = time.perf_counter() - predicting
             if distributed.rank() == 0:
-                write_unreadable(task.out, problems)
+                write_unreadable(run.out, problems)
                 for path, reason in problems:
                     print(f"{path}: not a readable image ({reason}), left out")
                 metrics = measured(top, answers, wanted, own, split=images.split, detail=detail)
@@ -248,19 +243,24 @@ def run(task: Task, dataset: str | None, args: Namespace) -> None:
                 kept = []
                 if own in wanted:
                     right, counted = right_answers(top[:, wanted.index(own)], answers)
-                    kept.append(classification.save(task.out, right, counted))
-                tasks.write_record(
-                    *(task, described, loaded, [], config, metrics, cost, started), outputs=kept
+                    kept.append(classification.save(run.out, right, counted))
+                finish(
+                    *(run, loaded, []),
+                    dataset=described,
+                    config=config,
+                    metrics=metrics,
+                    cost=cost,
+                    outputs=kept,
                 )
                 print(table(metrics, wanted))
         if to_predict is not None:
-            top, problems = predict(loaded, to_predict, wanted, args.workers, device)
+            top, problems = predict(loaded, to_predict, wanted, run.workers, device)
             if problems:
                 raise InputError(
                     f"{len(problems)} images to predict for cannot be read, and a line each is "
                     f"wanted; first {problems[0][0]}: {problems[0][1]}"
                 )
-            if distributed.rank() == 0:
+            if distributed.rank() == 0 and run.predictions is not None:
                 lines = datasets.submission(to_predict, top[:, 0])
-                files.write_atomically(args.predictions, lines.encode())
-                print(f"wrote predictions for {len(top)} images to {args.predictions}")
+                files.write_atomically(run.predictions, lines.encode())
+                print(f"wrote predictions for {len(top)} images to {run.predictions}")

@@ -7,8 +7,6 @@ orders them is for `trickbench transfer --scores` to say.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,7 +16,7 @@ from torch import Tensor
 from core import record
 from core.errors import InputError
 from downstream.probes import features, knn
-from downstream.task import Task
+from downstream.task import DownstreamRun
 from pretrain.images import splits
 
 ITERATIONS = 100  # of LogME's fixed point, which takes about ten
@@ -140,20 +138,20 @@ def _ledoit_wolf(centred: Tensor, covariance: Tensor) -> float:
     return (noise.clamp(min=0).minimum(distance) / distance).item() if distance > 0 else 0.0
 
 
-def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
+def run(run: DownstreamRun) -> None:
     """Extracts the features if they are not there yet, and scores those of the training set.
 
     Raises:
         InputError: data, backbone or options do not fit.
     """
-    frozen = features.frozen(task, dataset, data_root, workers, options)
+    frozen = features.frozen(run)
     if frozen is None:
         return
     train, settings = frozen.train, frozen.settings
     x, labels = frozen.training(np.float64)
     classes = len(train.classes)
     kept, held = splits.held_out(
-        train.labels, settings.held_out, task.seed, few=settings.train_size is not None
+        train.labels, settings.held_out, run.seed, few=settings.train_size is not None
     )
     right = knn.correct(
         *(x[kept].float(), labels[kept], classes, frozen.x_train[held], train.labels[held]),

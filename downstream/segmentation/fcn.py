@@ -15,14 +15,11 @@ from downstream.backbones import timm_features
 from downstream.openmmlab import compat
 from downstream.openmmlab import runner as openmmlab
 from downstream.openmmlab.exact_resume import plain_model
-from downstream.task import Task
+from downstream.task import DownstreamRun
 
 
-def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequence[str]) -> None:
+def run(run: DownstreamRun) -> None:
     """Trains and tests one segmenter.
-
-    Args:
-        dataset: a file of configs/data in ADE20K's or CamVid's layout.
 
     Raises:
         InputError: data, backbone or options do not fit.
@@ -30,15 +27,15 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     compat.prepare("mmseg")
     from downstream.segmentation import mask_datasets
 
-    found = configs.config(dataset)
-    cfg = build_config(task, found, data_root)
-    openmmlab.override(cfg, options, (*openmmlab.RUNNER_KEYS, *openmmlab.OWN_KEYS))
+    found = configs.config(run.dataset)
+    cfg = build_config(run, found)
+    openmmlab.override(cfg, run.options, (*openmmlab.RUNNER_KEYS, *openmmlab.OWN_KEYS))
     sizes = openmmlab.limit_training(cfg, dict(found.sizes), found.splits["train"])
-    files = mask_datasets.fingerprint_parts(found, data_root)
+    files = mask_datasets.fingerprint_parts(found, run.data)
     described = record.Dataset(
-        name=dataset,
+        name=run.dataset,
         mirrors=found.mirrors,
-        fingerprint=openmmlab.fingerprint(files, data_root / found.root),
+        fingerprint=openmmlab.fingerprint(files, run.data / found.root),
         sizes=sizes,
         classes=found.classes,
     )
@@ -66,11 +63,11 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     def test(runner: Runner) -> dict[str, float]:
         scores = runner.test()
         if cfg.multi_scale:
-            again = test_views(runner, cfg.multi_scale, task.out / "confusion_ms.npz")
+            again = test_views(runner, cfg.multi_scale, run.out / "confusion_ms.npz")
             scores |= {f"{name}_ms": value for name, value in again.items()}
         return scores
 
-    openmmlab.run(task, cfg, described, workers, metrics, test)
+    openmmlab.train_and_test(run, cfg, "mmseg", described, metrics, test)
 
 
 def test_views(runner: Runner, scales: Sequence[float], keep: Path) -> dict[str, float]:
@@ -92,15 +89,15 @@ def test_views(runner: Runner, scales: Sequence[float], keep: Path) -> dict[str,
         runner.model = single
 
 
-def build_config(task: Task, found: Config, data_root: Path) -> Config:
+def build_config(run: DownstreamRun, found: Config) -> Config:
     """The segmenter's config with the backbone, the data and the protocol's size in it."""
     from downstream.segmentation import mask_datasets
 
     world = distributed.announced_world()
-    size = configs.read_protocol(task.protocol).get("segment", Config())
-    cfg = openmmlab.read_config("segment", "fcn", found, size, world)
-    loaded = timm_features.load(task.exchange, output_stride=8)
-    openmmlab.fill_backbone(cfg, task.exchange, loaded)
+    overlay = configs.read_protocol(run.protocol).get(run.task.name, {})
+    cfg = openmmlab.read_config("segment", "fcn", overlay, world)
+    loaded = timm_features.load(run.exchange, output_stride=8)
+    openmmlab.fill_backbone(cfg, run.exchange, loaded)
     crop = next(t.crop_size for t in cfg.train_pipeline if t.type == "RandomCrop")
     cfg.model.data_preprocessor.size = tuple(crop)
     channels = [level["num_chs"] for level in timm_features.levels(loaded.model)]
@@ -112,5 +109,5 @@ def build_config(task: Task, found: Config, data_root: Path) -> Config:
         head.norm_cfg = dict(type=kind, requires_grad=True)
     for loader, role in ((cfg.train_dataloader, "train"), (cfg.test_dataloader, "test")):
         pipeline = cfg.train_pipeline if role == "train" else cfg.test_pipeline
-        loader.dataset = mask_datasets.dataset_config(found, data_root, role, pipeline)
+        loader.dataset = mask_datasets.dataset_config(found, run.data, role, pipeline)
     return cfg

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.record import Record, RecordError
+from core.tasks import COMPARED, TASKS
 from results.papers.published import Published
 from results.stats.intervals import (
     COEFFICIENTS,
@@ -27,16 +28,15 @@ from results.tables.index import Index
 from results.tables.render import not_comparable, side
 from results.tables.spec import Column, Declaration, Row, Where
 
-DOWNSTREAM = ("detect", "segment", "linear", "linear-sgd", "knn", "finetune")
-METRICS = ("map", "miou", "pix_acc", "top1")
 SOURCE = Column(
     "source", "source top-1", Where(stage="pretrain", mirrors="imagenet"), "top1", published=False
 )
-# Of a task's metric, the published table and column; its column top1 is the source's.
+# Of a task's metric, the published table and column; the table's column top1 is the source's.
 PUBLISHED = {
-    "detect map": ("bag-of-tricks/8", "map"),
-    "segment miou": ("bag-of-tricks/9", "miou"),
-    "segment pix_acc": ("bag-of-tricks/9", "pix_acc"),
+    f"{name} {metric}": published
+    for name in COMPARED
+    for metric in TASKS[name].compared
+    if (published := TASKS[name].metrics[metric].published)
 }
 
 Points = Mapping[str, tuple[float, float]]  # source top-1, or a score, and the metric, by backbone
@@ -77,12 +77,14 @@ def table_of(index: Index) -> Table:
 
 
 def _columns(runs: Iterable[Record]) -> Iterable[Column]:
-    tested = [run for run in runs if run.stage in DOWNSTREAM]
-    units = {(run.task, name): it.unit for run in tested for name, it in run.metrics.items()}
-    for task in sorted({run.task for run in tested}):
-        for name in METRICS:
-            if (task, name) in units:
-                yield column_of(task, name, units[task, name])
+    found = {
+        (run.task, place): name
+        for run in runs
+        for place, name in enumerate(TASKS[run.stage].compared)
+        if name in run.metrics
+    }
+    for (task, _), name in sorted(found.items()):
+        yield column_of(task, name, "%")
 
 
 def points(table: Table, column: int, score: int = 0) -> Points:

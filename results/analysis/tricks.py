@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from core.record import RecordError
+from core.tasks import COMPARED, TASKS
 from results.analysis import transfer
 from results.papers.published import Published
 from results.papers.tables import BAG_OF_TRICKS
@@ -48,7 +49,12 @@ STEPS = (
     Step("distillation, with mixup, equal epochs", "best-120", "mixup-120"),
 )
 # The published table and metric beside a task's.
-PUBLISHED = transfer.PUBLISHED | {"pretrain top1": ("bag-of-tricks/8", "top1")}
+PUBLISHED = {
+    f"{task.name} {name}": metric.published
+    for task in TASKS.values()
+    for name, metric in task.metrics.items()
+    if metric.published
+}
 
 
 def grid(
@@ -109,7 +115,7 @@ def _declaration(index: Index, bases: Sequence[str]) -> Declaration:
     Raises:
         RecordError: there is no pair.
     """
-    order = ("pretrain", *transfer.DOWNSTREAM)
+    order = ("pretrain", *COMPARED)
     measured = {(it.task, it.recipe) for it in index.kinds}
     tasks: set[tuple[int, str]] = set()
     labels: set[str] = set()

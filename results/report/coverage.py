@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from core.choices import Choices, directory
 from core.record import Record
+from core.tasks import PROBES, TASKS, Task
 from results.tables.spec import TRANSFERRED
 
-LINEAR = "linear-"
-TASKS = {
-    "pretrain": "make pretrain VARIANT={backbone} PROTOCOL={protocol}",
-    "detect": "make detect VARIANT={backbone} PROTOCOL={protocol}",
-    "segment": "make segment VARIANT={backbone} PROTOCOL={protocol}",
-    "linear-places365": "make probe VARIANT={backbone} DATASET=places365 PROTOCOL={protocol}",
-    "linear-cifar10": "make probe VARIANT={backbone} DATASET=cifar10 PROTOCOL={protocol}",
-}
+# The papers' tasks, and the linear probes that stand beside them.
+WANTED = (
+    ("pretrain", Choices()),
+    ("detect", Choices()),
+    ("segment", Choices()),
+    ("linear", Choices(dataset="places365")),
+    ("linear", Choices(dataset="cifar10")),
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class Measured:
     command: str
 
 
+def command(task: Task, chosen: Choices, backbone: str, protocol: str) -> str:
+    """The call of `make` that runs a task on a recipe's backbone."""
+    mode = [] if task.name in (task.command[0], PROBES[0]) else [f"MODE={task.name}"]
+    dataset = [] if chosen.dataset is None else [f"DATASET={chosen.dataset}"]
+    variables = [f"VARIANT={backbone}", *mode, *dataset, f"PROTOCOL={protocol}"]
+    return " ".join(["make", task.command[0], *variables])
+
+
 def coverage(
     records: Iterable[Record], protocol: str, data_sets: Collection[str] | None = None
 ) -> list[list[Measured]]:
@@ -37,11 +47,9 @@ def coverage(
         data_sets: those that the protocol has; a probe on another cannot be missing. None: any.
     """
     tasks = {
-        task: command
-        for task, command in TASKS.items()
-        if data_sets is None
-        or not task.startswith(LINEAR)
-        or task.removeprefix(LINEAR) in data_sets
+        directory(TASKS[name], chosen): (TASKS[name], chosen)
+        for name, chosen in WANTED
+        if data_sets is None or chosen.dataset is None or chosen.dataset in data_sets
     }
     seeds: dict[tuple[str, str], set[int]] = {}
     for run in records:
@@ -50,11 +58,11 @@ def coverage(
         [
             Measured(
                 backbone,
-                task,
-                len(seeds.get((backbone, task), ())),
-                command.format(backbone=backbone, protocol=protocol),
+                name,
+                len(seeds.get((backbone, name), ())),
+                command(task, chosen, backbone, protocol),
             )
-            for task, command in tasks.items()
+            for name, (task, chosen) in tasks.items()
         ]
         for backbone in TRANSFERRED
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from core import files
 from core.record import Record, RecordError
 from core.runs import newest, read_attempts
-from core.tasks import DETECTORS, PROBES, VALIDATION
+from core.tasks import TASKS
 from results.store.comparability import run_name
 
 SUMS = "SHA256SUMS"  # beside exported records; `sha256sum --check` reads it too
@@ -24,7 +23,7 @@ COMPARED = {
     "device": ("cost.device", "cost.devices", "cost.precision"),
     "metrics": ("metrics",),
 }
-_TRIAL = re.compile(r"-limit\d+$")
+VALIDATION = "-val"  # ends the name of a dataset on which settings are chosen
 
 
 def protocols(runs: Path) -> list[str]:
@@ -34,34 +33,17 @@ def protocols(runs: Path) -> list[str]:
     return sorted(it.name for it in runs.iterdir() if it.is_dir() and not it.name.startswith("."))
 
 
-def is_trial(run: Record) -> bool:
-    """Was it trained, or tested, on part of the data only (LIMIT=)?
+def is_debug_run(run: Record) -> bool:
+    """Whether no table has a column for a run.
 
-    Or was it a downstream task on a few-shot training set, with settings of its own, or on a
-    validation part, to choose these on? No table has a column for it.
+    It was trained or tested on part of the data (LIMIT=), or it was a downstream task on a few-shot
+    training set, with settings of the user's own, or on a validation part, to choose these on.
     """
-    if run.config.get("limit") is not None or _TRIAL.search(run.task) is not None:
+    if run.choices.limit is not None or run.dataset.name.endswith(VALIDATION):
         return True
-    if run.dataset.name.endswith(VALIDATION):
-        return True
-    if run.stage not in (*PROBES, "detect", "segment"):
+    if TASKS[run.stage].makes_backbone:
         return False
-    found = choices(run)
-    return found is None or (run.stage in PROBES and "dataset" not in found)
-
-
-def choices(run: Record) -> dict[str, str] | None:
-    """The `detector` and the `dataset` that a task's name has in it; None if it has more."""
-    found, rest = {}, run.task.removeprefix(run.stage)
-    for detector in DETECTORS if run.stage == "detect" else ():
-        if rest == f"-{detector}" or rest.startswith(f"-{detector}-"):
-            rest = rest.removeprefix(f"-{detector}")
-            found["detector"] = detector
-    names = {name.replace("/", "-"): name for name in (run.dataset.mirrors, run.dataset.name)}
-    if not rest:
-        return found
-    name = names.get(rest.removeprefix("-"))
-    return None if name is None else found | {"dataset": name}
+    return bool(run.choices.cfg_options) or run.choices.train_size is not None
 
 
 def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record], list[str]]:
@@ -87,7 +69,7 @@ def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record
 def by_file(
     runs: Path, protocol: str, take: Sequence[Path] = ()
 ) -> tuple[dict[Path, Record], list[str]]:
-    """The newest attempt at each run, and no trials.
+    """The newest attempt at each run, and no debug runs.
 
     Args:
         take: attempts to take in place of the newest.
@@ -103,10 +85,10 @@ def by_file(
     for wanted in take:
         path = locate(runs, wanted, found)
         of_runs[_run(path)] = path
-    records = {path: found[path] for path in of_runs.values() if not is_trial(found[path])}
-    if trials := len(of_runs) - len(records):
+    records = {path: found[path] for path in of_runs.values() if not is_debug_run(found[path])}
+    if debug := len(of_runs) - len(records):
         skipped.append(
-            f"{trials} trials: on part of the training data, on a validation part, or with "
+            f"{debug} debug runs: on part of the training data, on a validation part, or with "
             f"settings of their own (LIMIT=, TRAIN_SIZE=, DATASET=...-val, OPTIONS=)"
         )
     if not records:
@@ -268,7 +250,7 @@ def verify(
         What is wrong, and what cannot be verified, for it is not here; each opens with a path.
     """
     by_hash = {files.sha256_of(path): path for path in found}
-    trained = {run.backbone.sha256 for run in found.values() if run.stage == "pretrain"}
+    trained = {run.backbone.sha256 for run in found.values() if TASKS[run.stage].makes_backbone}
     sums = _sums(runs)
     wrong, absent = [], []
     for path, run in chosen.items():
@@ -282,7 +264,7 @@ def verify(
             elif (actual := files.sha256_of(output)) != expected:
                 wrong.append(f"{output}: {actual[:12]}, the record has {expected[:12]}")
         weights = path.parent / "backbone.safetensors"
-        if run.stage == "pretrain":
+        if TASKS[run.stage].makes_backbone:
             if weights.is_file():
                 wrong += _wrong_weights(weights, run, mine)
             else:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from core.record import RecordError
+from core.tasks import TASKS
 from results.store.costs import QUANTITIES
 from results.tables.index import Index
 from results.tables.spec import Column, Declaration, Row, Where
-
-# What a stage's task is known by; where a record has several of these, the first.
-HEADLINES = ("map", "miou", "top1")
 
 
 def declare(
@@ -33,7 +31,7 @@ def declare(
     for task in _matching([it.task for it in index.kinds], tasks, "task"):
         runs = index.select(Where(task=task, recipes=tuple(rows)))
         there = {name: it.unit for run in runs for name, it in run.metrics.items()}
-        wanted = metrics or [name for name in HEADLINES if name in there][:1]
+        wanted = metrics or list(dict.fromkeys(TASKS[run.stage].headline for run in runs))
         columns += [
             column_of(task, name, there.get(name, "%"))
             for name in wanted

@@ -18,10 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core import configs
+from core.choices import Choices
 from core.exchange import Exchange, save_exchange
+from core.tasks import TASKS
 from demo.render import render
 from demo.sizes import Sizes
 from downstream.openmmlab import compat
+from downstream.task import DownstreamRun
 from pretrain.model import architectures
 
 # before a test imports mmdet or mmseg, which look for mmcv's operators as they are imported
@@ -68,6 +71,30 @@ def randomise_norms(model: nn.Module, seed: int) -> nn.Module:
             ):
                 tensor.uniform_(low, high, generator=generator)
     return model
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., DownstreamRun]:
+    """A run of a task on an exchange file."""
+
+    def make(
+        task: str,
+        path: Path,
+        protocol: str = "paper",
+        data: Path = tmp_path,
+        dataset: str = "",
+        **choices: Any,
+    ) -> DownstreamRun:
+        chosen = Choices(**{"backbone": "x"} | choices)
+        declared = TASKS[task]
+        return DownstreamRun(
+            *(declared, chosen, protocol, 0, tmp_path / "runs", data),
+            source="x",
+            exchange=path,
+            dataset=dataset,
+        )
+
+    return make
 
 
 @pytest.fixture
@@ -162,8 +189,29 @@ def data_root(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny_protocol(monkeypatch: pytest.MonkeyPatch) -> Config:
     """The demo protocol with smaller pictures and a single epoch; tests may change it further."""
     protocol = copy.deepcopy(configs.read_protocol("demo"))
-    protocol.detect.update(scale=(64, 48), epochs=1, batch_size=2, proposals=(100, 20))
-    protocol.segment.update(base_size=48, crop_size=(48, 48), epochs=1, batch_size=2)
+    protocol.detect.update(
+        {
+            "train_pipeline.2.scale": (64, 48),
+            "test_pipeline.1.scale": (64, 48),
+            "train_cfg.max_epochs": 1,
+            "param_scheduler.1.milestones": [1],
+            "total_batch_size": 2,
+            "model.train_cfg.rpn_proposal.nms_pre": 100,
+            "model.train_cfg.rpn_proposal.max_per_img": 20,
+            "model.test_cfg.rpn.nms_pre": 100,
+            "model.test_cfg.rpn.max_per_img": 20,
+        }
+    )
+    protocol.segment.update(
+        {
+            "train_pipeline.2.scale": (384, 48),
+            "train_pipeline.3.crop_size": (48, 48),
+            "test_pipeline.1.scale": (384, 48),
+            "train_cfg.max_epochs": 1,
+            "param_scheduler.0.end": 1,
+            "total_batch_size": 2,
+        }
+    )
     protocol.linear.update(resolution=32, penalties=[1e-3, 1e-1])
     protocol.finetune.update(resolution=32 / 224)
     protocol.linear_sgd.update(resolution=32 / 224)

@@ -318,8 +318,30 @@ def config(name):
     return found
 def protocol(name):
     found = read(name)
-    found.detect.update(epochs=1, batch_size=2, scale=(64, 48), regions=8, proposals=(50, 10))
-    found.segment.update(epochs=1, batch_size=4, base_size=48, crop_size=(32, 32))
+    found.detect.update(
+        {{
+            "train_pipeline.2.scale": (64, 48),
+            "test_pipeline.1.scale": (64, 48),
+            "train_cfg.max_epochs": 1,
+            "param_scheduler.1.milestones": [1],
+            "total_batch_size": 2,
+            "model.train_cfg.rcnn.sampler.num": 8,
+            "model.train_cfg.rpn_proposal.nms_pre": 50,
+            "model.train_cfg.rpn_proposal.max_per_img": 10,
+            "model.test_cfg.rpn.nms_pre": 50,
+            "model.test_cfg.rpn.max_per_img": 10,
+        }}
+    )
+    found.segment.update(
+        {{
+            "train_pipeline.2.scale": (384, 48),
+            "train_pipeline.3.crop_size": (32, 32),
+            "test_pipeline.1.scale": (384, 48),
+            "train_cfg.max_epochs": 1,
+            "param_scheduler.0.end": 1,
+            "total_batch_size": 4,
+        }}
+    )
     return found
 configs.config, configs.read_protocol = config, protocol
 from downstream.__main__ import main

@@ -20,15 +20,13 @@ from downstream.backbones import timm_features
 from downstream.detection import faster_rcnn
 from downstream.openmmlab import runner
 from downstream.segmentation import fcn
-from downstream.task import Task
+from downstream.task import DownstreamRun
 
-VOC, ADE = configs.config("voc"), configs.config("ade20k")
 EMPTY = Config()  # of a protocol that changes nothing: the papers' sizes
 
 
-def _read(folder: str, name: str, size: dict | Config = EMPTY, world: int = 1) -> Config:
-    size = size if isinstance(size, Config) else Config(size)
-    return runner.read_config(folder, name, VOC if folder == "detect" else ADE, size, world)
+def _read(folder: str, name: str) -> Config:
+    return runner.read_config(folder, name, {}, 1)
 
 
 def _transform(pipeline: list, kind: str) -> ConfigDict:
@@ -40,33 +38,34 @@ def _transform(pipeline: list, kind: str) -> ConfigDict:
 
 
 @pytest.fixture
-def task(
-    exchange: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Task]:
+def paper_run(
+    exchange: Callable, make_run: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., DownstreamRun]:
     monkeypatch.setattr(configs, "read_protocol", lambda name: EMPTY)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
 
-    def make(stage: str, arch: str = "resnet10d_narrow", **about: Any) -> Task:
-        path = exchange(arch, **about)
-        return Task(stage, stage, "x", "x", path, "paper", 0, tmp_path / "run")
+    def make(
+        stage: str, arch: str = "resnet10d_narrow", detector: str | None = None, **about: Any
+    ) -> DownstreamRun:
+        return make_run(stage, exchange(arch, **about), data=data_root, detector=detector)
 
     return make
 
 
-def _detector(task: Task, name: str, data_root: Path) -> tuple[Config, nn.Module]:
+def _detector(run: DownstreamRun) -> tuple[Config, nn.Module]:
     with DefaultScope.overwrite_default_scope("mmdet"):
-        cfg = faster_rcnn.build_config(task, name, configs.config("demo/voc"), data_root)
+        cfg = faster_rcnn.build_config(run, configs.config("demo/voc"))
         return cfg, MODELS.build(cfg.model)
 
 
-def _segmenter(task: Task, data_root: Path) -> tuple[Config, nn.Module]:
+def _segmenter(run: DownstreamRun) -> tuple[Config, nn.Module]:
     with DefaultScope.overwrite_default_scope("mmseg"):
-        cfg = fcn.build_config(task, configs.config("demo/ade20k"), data_root)
+        cfg = fcn.build_config(run, configs.config("demo/ade20k"))
         return cfg, MODELS.build(cfg.model)
 
 
-def test_the_papers_detector(task: Callable, data_root: Path):
-    cfg, model = _detector(task("detect", "resnet50d"), "c4", data_root)
+def test_the_papers_detector(paper_run: Callable):
+    cfg, model = _detector(paper_run("detect", "resnet50d"))
     # C4: layers 1-3 are the features, layer 4 the head
     assert sorted({n.split(".")[0] for n, _ in model.backbone.net.named_parameters()}) == [
         *("bn1", "conv1", "layer1", "layer2", "layer3"),
@@ -154,8 +153,8 @@ def test_the_papers_detection_schedule():
     np.testing.assert_allclose(by_epoch, [0.001] * 14 + [0.0001] * 6)
 
 
-def test_the_papers_segmenter(task: Callable, data_root: Path):
-    cfg, model = _segmenter(task("segment", "resnet50d"), data_root)
+def test_the_papers_segmenter(paper_run: Callable):
+    cfg, model = _segmenter(paper_run("segment", "resnet50d"))
     with torch.no_grad():
         features = model.backbone.eval()(torch.zeros(1, 3, 480, 480))
     assert [tuple(f.shape[1:]) for f in features] == [
@@ -216,10 +215,10 @@ def test_the_papers_segmentation_schedule():
 
 
 def test_several_devices_share_their_batch_statistics(
-    task: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
+    paper_run: Callable, monkeypatch: pytest.MonkeyPatch
 ):
     """On GPUs every trained BN of backbone and heads is SyncBN; one device or CPUs have BN."""
-    made = task("segment")
+    made = paper_run("segment")
     for gpus, world, kind in (
         (False, "4", nn.BatchNorm2d),
         (True, "1", nn.BatchNorm2d),
@@ -227,7 +226,7 @@ def test_several_devices_share_their_batch_statistics(
     ):
         monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus)
         monkeypatch.setenv("WORLD_SIZE", world)
-        cfg = fcn.build_config(made, configs.config("demo/ade20k"), data_root)
+        cfg = fcn.build_config(made, configs.config("demo/ade20k"))
         model = MODELS.build(cfg.model)
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         assert all(isinstance(m, kind) for m in norms)
@@ -248,22 +247,23 @@ def test_shared_statistics_keep_the_activations_inside_norms(
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_the_pyramid_fits_any_backbone(task: Callable, data_root: Path):
-    _, model = _detector(task("detect", "regnety_002"), "fpn", data_root)
+def test_the_pyramid_fits_any_backbone(paper_run: Callable):
+    _, model = _detector(paper_run("detect", "regnety_002", "fpn"))
     assert model.neck.in_channels == [24, 56, 152, 368]
-    _, model = _detector(task("detect", "resnet18d"), "fpn", data_root)
+    _, model = _detector(paper_run("detect", "resnet18d", "fpn"))
     assert model.neck.in_channels == [64, 128, 256, 512]
     assert model.roi_head.bbox_sampler.num == 128
 
 
 @pytest.mark.parametrize(("cells", "left"), [(7, 4), (14, 7), (8, 4)])
 def test_the_regions_cells(
-    cells: int, left: int, task: Callable, data_root: Path, monkeypatch: pytest.MonkeyPatch
+    cells: int, left: int, paper_run: Callable, monkeypatch: pytest.MonkeyPatch
 ):
-    made = task("detect")
-    protocol = Config(dict(detect=dict(region_size=cells)))
+    made = paper_run("detect")
+    size = {"model.roi_head.bbox_roi_extractor.roi_layer.output_size": cells}
+    protocol = Config(dict(detect=size))
     monkeypatch.setattr(configs, "read_protocol", lambda name: protocol)
-    _, model = _detector(made, "c4", data_root)
+    _, model = _detector(made)
     head, channels = model.roi_head, 128
     regions = torch.randn(3, channels, cells, cells)
     with torch.no_grad():
@@ -279,13 +279,9 @@ def test_the_regions_cells(
 # ---- random weights
 
 
-def _random(task: Callable, stage: str) -> Task:
-    return task(stage, pretrained=False)
-
-
-def test_random_detectors_are_trained_as_a_whole(task: Callable, data_root: Path):
+def test_random_detectors_are_trained_as_a_whole(paper_run: Callable):
     for name in ("c4", "fpn"):
-        _, model = _detector(_random(task, "detect"), name, data_root)
+        _, model = _detector(paper_run("detect", detector=name, pretrained=False))
         assert all(p.requires_grad for p in model.parameters())
         model.train()
         norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -293,11 +289,11 @@ def test_random_detectors_are_trained_as_a_whole(task: Callable, data_root: Path
         assert all(m.training for m in norms)
 
 
-def test_the_preprocessing_is_the_checkpoints(task: Callable, data_root: Path):
+def test_the_preprocessing_is_the_checkpoints(paper_run: Callable):
     about = dict(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     for build in (
-        lambda: _detector(task("detect", **about), "c4", data_root),
-        lambda: _segmenter(task("segment", **about), data_root),
+        lambda: _detector(paper_run("detect", **about)),
+        lambda: _segmenter(paper_run("segment", **about)),
     ):
         _, model = build()
         preprocess = model.data_preprocessor

@@ -109,15 +109,12 @@ def test_a_finished_run_is_not_run_again(
     assert run("smooth") == 0
     out = seed_folder(tmp_path, "smooth")
     before = contents(out)
-    exchange = out / "backbone.safetensors"
-    os.utime(exchange, (1e9, 1e9))
     monkeypatch.setattr(loop, "fit", None)
 
     assert run("smooth") == 0
 
     assert ": finished" in capsys.readouterr().out
     assert contents(out) == before
-    assert exchange.stat().st_mtime > 1e9, "make sees that it is up to date"
     assert sorted(path.name for path in out.parent.iterdir()) == [".seed0.lock", "seed0"]
 
 

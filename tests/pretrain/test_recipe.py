@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from core import configs as core_configs
 from core.errors import InputError
+from core.tasks import TASKS
 from pretrain import recipe
 from pretrain.model import architectures
 
@@ -66,8 +67,9 @@ def test_every_data_set_of_a_protocol_exists_and_mirrors_the_papers(protocol: st
     assert overlay.name == protocol
     for paper, own in overlay.datasets.items():
         assert core_configs.read("data", own).mirrors == paper
-    assert set(overlay.stages) == {"pretrain", "detect", "segment"}
-    assert set(overlay.stages.values()) <= set(overlay.datasets)
+    defaults = {name: task.datasets[0] for name, task in TASKS.items() if task.datasets}
+    assert defaults.keys() >= {"pretrain", "detect", "segment"}
+    assert set(defaults.values()) <= set(overlay.datasets)
     for arch in {**overlay.architectures}.values():
         assert arch.endswith("_narrow")
         assert architectures.create(arch, 2) is not None
@@ -242,28 +244,6 @@ def test_checked_says_what_it_checked() -> None:
     del values["lr"]
     with pytest.raises(InputError, match=r"^mine: lr: Field required$"):
         recipe.checked("mine", values)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("best",), "best"),
-        (("a2", "seresnet50"), "a2-seresnet50"),
-        (("best", None, ["lr=0.2", "epochs=90"]), "best-epochs-90-lr-0.2"),
-        (("best", None, ["epochs=90", "lr=0.2"]), "best-epochs-90-lr-0.2"),
-        (("a1", "vit_tiny_patch16_224", ["repeats=1"]), "a1-vit_tiny_patch16_224-repeats-1"),
-        (("best", None, ["mean=[0.5, 0.4, 0.3]"]), "best-mean-0.5-0.4-0.3-"),
-        (("best", None, ["arch=../x/y z"]), "best-arch-..-x-y-z"),
-        (("best", None, []), "best"),
-    ],
-)
-def test_a_label_names_the_recipe_the_architecture_and_sorted_options(
-    arguments: tuple, expected: str
-) -> None:
-    found = recipe.label(*arguments)
-
-    assert found == expected
-    assert re.fullmatch(r"[A-Za-z0-9._-]+", found), "a folder's name on any system"
 
 
 def write_recipe(configs: Path, name: str, text: str) -> None:

@@ -127,7 +127,7 @@ def test_tables_take_the_newest_attempt_unless_told(
     assert "seed0.7: no readable record" in capsys.readouterr().err
 
 
-def test_trials_stay_out_of_tables(
+def test_debug_runs_stay_out_of_tables(
     make: Make, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keep(runs, make(recipe="mine", stage="detect", mirrors="voc", task="detect-limit8"))
@@ -138,12 +138,12 @@ def test_trials_stay_out_of_tables(
     keep(runs, make(recipe="mine", stage="detect", mirrors="voc-val", task="detect-demo-voc-val"))
     out = printed(capsys, "compare", "--protocol", "demo", "--runs", runs)
     assert "| mine" not in out
-    assert "5 trials: on part of the training data, on a validation part" in out
+    assert "5 debug runs: on part of the training data, on a validation part" in out
 
 
 @pytest.mark.parametrize("task", ["detect", "detect-fpn", "detect-voc", "detect-c4-demo-voc"])
-def test_a_detector_and_a_data_set_are_no_trial(task: str, make: Make) -> None:
-    assert not query.is_trial(make(stage="detect", mirrors="voc", task=task))
+def test_a_detector_and_a_dataset_are_no_debug_run(task: str, make: Make) -> None:
+    assert not query.is_debug_run(make(stage="detect", mirrors="voc", task=task))
 
 
 def test_compare_sorts_and_marks_the_best(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
@@ -20,7 +21,6 @@ from downstream.backbones import checks, timm_features
 from downstream.backbones.timm_features import TimmFeatures
 from downstream.detection import faster_rcnn
 from downstream.segmentation import fcn
-from downstream.task import Task
 
 # what the features of stride 4 are computed from, read off timm's own forward_features
 STRIDE_4 = {
@@ -44,27 +44,29 @@ CHANNELS = {
 SIZE = 96
 
 
-def _task(stage: Any, path: Path) -> Task:
-    return Task(stage, stage, "x", "x", path, "demo", 0, path.parent / "run")
-
-
 def _pictures() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.randint(0, 256, (3, SIZE, SIZE), generator=generator).byte() for _ in range(2)]
 
 
-def _detector(path: Path, name: str, root: Path) -> Any:
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        cfg = faster_rcnn.build_config(
-            _task("detect", path), name, configs.config("demo/voc"), root
-        )
-        return MODELS.build(cfg.model)
+@pytest.fixture
+def detector(make_run: Callable, data_root: Path, tiny_protocol: Config) -> Callable[..., Any]:
+    def build(path: Path, name: str) -> Any:
+        run = make_run("detect", path, "demo", data_root, detector=name)
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            return MODELS.build(faster_rcnn.build_config(run, configs.config("demo/voc")).model)
+
+    return build
 
 
-def _segmenter(path: Path, root: Path) -> Any:
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        cfg = fcn.build_config(_task("segment", path), configs.config("demo/ade20k"), root)
-        return MODELS.build(cfg.model)
+@pytest.fixture
+def segmenter(make_run: Callable, data_root: Path, tiny_protocol: Config) -> Callable[..., Any]:
+    def build(path: Path) -> Any:
+        run = make_run("segment", path, "demo", data_root)
+        with DefaultScope.overwrite_default_scope("mmseg"):
+            return MODELS.build(fcn.build_config(run, configs.config("demo/ade20k")).model)
+
+    return build
 
 
 def _boxes() -> DetDataSample:
@@ -106,10 +108,9 @@ def _affine_of_norms(net: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("arch", STRIDE_4)
-@pytest.mark.usefixtures("tiny_protocol")
-def test_faster_rcnn_with_a_pyramid(arch: str, exchange: Callable, data_root: Path):
+def test_faster_rcnn_with_a_pyramid(arch: str, exchange: Callable, detector: Callable):
     path = exchange(arch)
-    model = _detector(path, "fpn", data_root)
+    model = detector(path, "fpn")
     assert [side.conv.in_channels for side in model.neck.lateral_convs] == CHANNELS[arch]
     assert checks.agreement(model, path) <= 1e-5
     with torch.no_grad():
@@ -124,10 +125,9 @@ def test_faster_rcnn_with_a_pyramid(arch: str, exchange: Callable, data_root: Pa
 
 
 @pytest.mark.parametrize("arch", STRIDE_4)
-@pytest.mark.usefixtures("tiny_protocol")
-def test_dilated_fcn(arch: str, exchange: Callable, data_root: Path):
+def test_dilated_fcn(arch: str, exchange: Callable, segmenter: Callable):
     path = exchange(arch)
-    model = _segmenter(path, data_root)
+    model = segmenter(path)
     assert checks.agreement(model, path) <= 1e-5
     with torch.no_grad():
         features = model.backbone(torch.zeros(1, 3, SIZE, SIZE))
@@ -203,28 +203,25 @@ def test_other_strides_are_for_the_probe(
 @pytest.mark.parametrize(
     "arch", ["legacy_seresnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"]
 )
-@pytest.mark.usefixtures("tiny_protocol")
 def test_without_dilation_other_architectures_and_tasks_are_named(
-    arch: str, exchange: Callable, data_root: Path
+    arch: str, exchange: Callable, segmenter: Callable
 ):
     with pytest.raises(
         InputError, match=rf"{arch} cannot be dilated.*EfficientNet.*make probe.*DETECTOR=fpn"
     ):
-        _segmenter(exchange(arch), data_root)
+        segmenter(exchange(arch))
 
 
 @pytest.mark.parametrize("arch", ["regnety_002", "convnext_atto", "efficientnet_b0"])
-@pytest.mark.usefixtures("tiny_protocol")
-def test_c4_without_a_layer_4_names_the_pyramid(arch: str, exchange: Callable, data_root: Path):
+def test_c4_without_a_layer_4_names_the_pyramid(arch: str, exchange: Callable, detector: Callable):
     with pytest.raises(InputError, match=rf"{arch} has no layer4 .*DETECTOR=fpn"):
-        _detector(exchange(arch), "c4", data_root)
+        detector(exchange(arch), "c4")
 
 
 @pytest.mark.parametrize("arch", ["seresnet18", "legacy_seresnet18"])
-@pytest.mark.usefixtures("tiny_protocol")
-def test_c4_takes_what_is_built_like_a_resnet(arch: str, exchange: Callable, data_root: Path):
+def test_c4_takes_what_is_built_like_a_resnet(arch: str, exchange: Callable, detector: Callable):
     path = exchange(arch)
-    model = _detector(path, "c4", data_root)
+    model = detector(path, "c4")
     assert checks.agreement(model, path) <= 1e-5
     moved = _step(model, [_boxes(), _boxes()])
     assert moved["layer3.1.conv2.weight"]

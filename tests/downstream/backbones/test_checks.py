@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,10 @@ import pytest
 import timm
 import torch
 
+from core import tasks
+from core.choices import Choices, directory
 from core.errors import InputError
-from downstream.__main__ import main, task_name
+from downstream.__main__ import main
 from downstream.backbones import checks, sources, timm_features
 from pretrain.model import architectures
 
@@ -151,18 +152,18 @@ def test_a_layer_that_is_in_no_part_is_noticed(exchange: Callable):
 
 
 def test_task_names_keep_the_choices_apart():
-    def name(**given: Any) -> str:
-        return task_name(argparse.Namespace(**dict(limit=None, cfg_options=[]) | given))
+    def name(task: str, **given: Any) -> str:
+        return directory(tasks.TASKS[task], Choices(variant="best", **given))
 
-    assert name(stage="detect", detector=None, dataset=None) == "detect"
-    assert name(stage="detect", detector="fpn", dataset=None) == "detect-fpn"
-    assert name(stage="detect", detector=None, dataset="bccd") == "detect-bccd"
-    assert name(stage="segment", dataset=None) == "segment"
-    probe = dict(stage="probe", mode="linear", dataset="cifar10")
-    assert name(**probe) == "linear-cifar10"
-    assert name(**probe, train_size=500) == "linear-cifar10-train500"
-    assert name(**probe, train_size=500, limit=20) == "linear-cifar10-train500-limit20"
-    assert name(stage="segment", dataset=None, cfg_options=["lr=2"]) not in ("segment", "")
+    assert name("detect") == "detect"
+    assert name("detect", detector="fpn") == "detect-fpn"
+    assert name("detect", dataset="bccd") == "detect-bccd"
+    assert name("segment") == "segment"
+    assert name("linear", dataset="cifar10") == "linear-cifar10"
+    few = dict(dataset="cifar10", train_size=500)
+    assert name("linear", **few) == "linear-cifar10-train500"
+    assert name("linear", **few, limit=20) == "linear-cifar10-train500-limit20"
+    assert name("segment", cfg_options=("lr=2",)) not in ("segment", "")
 
 
 def test_an_architecture_without_a_pyramid_is_refused():

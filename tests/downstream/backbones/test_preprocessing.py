@@ -20,11 +20,24 @@ from core import configs
 from downstream.backbones import sources
 from downstream.detection import faster_rcnn
 from downstream.segmentation import fcn
-from downstream.task import Task
+from downstream.task import DownstreamRun
 
 # Unlike each other and unlike ImageNet's: a mix-up of channels, or a default, would show.
 MEAN, STD = (0.1, 0.3, 0.6), (0.5, 0.25, 0.4)
 WIDTH, HEIGHT = 96, 64
+DETECTION = {
+    "train_pipeline.2.scale": (WIDTH, HEIGHT),
+    "test_pipeline.1.scale": (WIDTH, HEIGHT),
+    "model.train_cfg.rpn_proposal.nms_pre": 50,
+    "model.train_cfg.rpn_proposal.max_per_img": 10,
+    "model.test_cfg.rpn.nms_pre": 50,
+    "model.test_cfg.rpn.max_per_img": 10,
+}
+SEGMENTATION = {
+    "train_pipeline.2.scale": (8 * HEIGHT, HEIGHT),
+    "train_pipeline.3.crop_size": (48, 48),
+    "test_pipeline.1.scale": (8 * HEIGHT, HEIGHT),
+}
 ANNOTATION = (
     "<annotation><size><width>96</width><height>64</height><depth>3</depth></size><object>"
     "<name>thing</name><difficult>0</difficult><bndbox><xmin>11</xmin><ymin>6</ymin>"
@@ -49,9 +62,9 @@ def _write_lossless(pixels: np.ndarray, path: Path) -> None:
 
 
 @pytest.fixture
-def task(exchange: Callable, tmp_path: Path) -> Callable[[str], Task]:
+def tiny_run(exchange: Callable, make_run: Callable) -> Callable[..., DownstreamRun]:
     path = exchange(mean=MEAN, std=STD)
-    return lambda stage: Task(stage, stage, "x", "x", path, "tiny", 0, tmp_path / "run")
+    return lambda task, **choices: make_run(task, path, "tiny", **choices)
 
 
 @pytest.fixture
@@ -63,7 +76,7 @@ def detection(tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "set" / "Annotations").mkdir()
     (tmp_path / "set" / "Annotations" / "a.xml").write_text(ANNOTATION)
     _write_lossless(pixels, tmp_path / "set" / "JPEGImages" / "a.jpg")
-    protocol = Config(dict(detect=dict(scale=(WIDTH, HEIGHT), proposals=(50, 10))))
+    protocol = Config(dict(detect=DETECTION))
     monkeypatch.setattr(configs, "read_protocol", lambda name: protocol)
     return Config(
         dict(
@@ -82,7 +95,7 @@ def segmentation(tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyP
     _write_lossless(pixels, tmp_path / "set" / "images" / "a.jpg")
     labels = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH) % 151
     _write_lossless(labels, tmp_path / "set" / "labels" / "a.png")
-    protocol = Config(dict(segment=dict(base_size=HEIGHT, crop_size=(48, 48))))
+    protocol = Config(dict(segment=SEGMENTATION))
     monkeypatch.setattr(configs, "read_protocol", lambda name: protocol)
     return Config(
         dict(
@@ -118,20 +131,20 @@ def _seen(cfg: Config, loader: dict, training: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("detector", ["c4", "fpn"])
 def test_detectors_see_normalised_rgb(
-    detector: str, detection: Config, task: Callable, tmp_path: Path
+    detector: str, detection: Config, tiny_run: Callable, tmp_path: Path
 ):
     with DefaultScope.overwrite_default_scope("mmdet"):
-        cfg = faster_rcnn.build_config(task("detect"), detector, detection, tmp_path)
+        cfg = faster_rcnn.build_config(tiny_run("detect", detector=detector), detection)
         seen = _seen(cfg, cfg.test_dataloader, training=False)
     expected = _expected(tmp_path / "set" / "JPEGImages" / "a.jpg")
     assert seen.shape == (1, 3, HEIGHT, WIDTH)
     np.testing.assert_allclose(seen[0].numpy(), expected, atol=1e-5)
 
 
-def test_detectors_are_trained_on_the_same(detection: Config, task: Callable, tmp_path: Path):
+def test_detectors_are_trained_on_the_same(detection: Config, tiny_run: Callable, tmp_path: Path):
     expected = _expected(tmp_path / "set" / "JPEGImages" / "a.jpg")
     with DefaultScope.overwrite_default_scope("mmdet"):
-        cfg = faster_rcnn.build_config(task("detect"), "c4", detection, tmp_path)
+        cfg = faster_rcnn.build_config(tiny_run("detect"), detection)
         for flip in (0.0, 1.0):
             pipeline = cfg.train_dataloader.dataset.datasets[0].pipeline
             next(t for t in pipeline if t.type == "RandomFlip").prob = flip
@@ -139,9 +152,9 @@ def test_detectors_are_trained_on_the_same(detection: Config, task: Callable, tm
             np.testing.assert_allclose(seen[:, :, ::-1] if flip else seen, expected, atol=1e-5)
 
 
-def test_segmenters_see_normalised_rgb(segmentation: Config, task: Callable, tmp_path: Path):
+def test_segmenters_see_normalised_rgb(segmentation: Config, tiny_run: Callable, tmp_path: Path):
     with DefaultScope.overwrite_default_scope("mmseg"):
-        cfg = fcn.build_config(task("segment"), segmentation, tmp_path)
+        cfg = fcn.build_config(tiny_run("segment"), segmentation)
         seen = _seen(cfg, cfg.test_dataloader, training=False)
     expected = _expected(tmp_path / "set" / "images" / "a.jpg")
     assert seen.shape == (1, 3, HEIGHT, WIDTH)
@@ -149,11 +162,11 @@ def test_segmenters_see_normalised_rgb(segmentation: Config, task: Callable, tmp
 
 
 def test_segmenters_are_trained_on_a_crop_of_the_same(
-    segmentation: Config, task: Callable, tmp_path: Path
+    segmentation: Config, tiny_run: Callable, tmp_path: Path
 ):
     expected = _expected(tmp_path / "set" / "images" / "a.jpg")
     with DefaultScope.overwrite_default_scope("mmseg"):
-        cfg = fcn.build_config(task("segment"), segmentation, tmp_path)
+        cfg = fcn.build_config(tiny_run("segment"), segmentation)
         pipeline = cfg.train_dataloader.dataset.pipeline
         for transform in pipeline:
             if transform.type == "RandomResize":
@@ -172,12 +185,13 @@ def test_segmenters_are_trained_on_a_crop_of_the_same(
     assert len(windows) == 1
 
 
-def test_padding_is_zero_after_normalisation(segmentation: Config, task: Callable, tmp_path: Path):
+def test_padding_is_zero_after_normalisation(
+    segmentation: Config, tiny_run: Callable, tmp_path: Path
+):
     # a crop larger than the picture: what is added is the mean, and its labels are ignored
-    segmentation_protocol = configs.read_protocol("tiny")
-    segmentation_protocol.segment.crop_size = (80, 112)
+    configs.read_protocol("tiny").segment["train_pipeline.3.crop_size"] = (80, 112)
     with DefaultScope.overwrite_default_scope("mmseg"):
-        cfg = fcn.build_config(task("segment"), segmentation, tmp_path)
+        cfg = fcn.build_config(tiny_run("segment"), segmentation)
         for transform in cfg.train_dataloader.dataset.pipeline:
             if transform.type == "RandomResize":
                 transform.ratio_range = (1.0, 1.0)
@@ -234,7 +248,12 @@ def _first_convolution(model: nn.Module, cfg: Config) -> tuple[torch.Tensor, tor
 @pytest.mark.parametrize("name", IMPORTED)
 @pytest.mark.parametrize("stage", ["detect", "segment"])
 def test_imported_weights_see_what_they_were_trained_on(
-    stage: str, name: str, jpeg: Path, request: pytest.FixtureRequest, tmp_path: Path
+    stage: str,
+    name: str,
+    jpeg: Path,
+    request: pytest.FixtureRequest,
+    make_run: Callable,
+    tmp_path: Path,
 ):
     options, mean, std, channels = IMPORTED[name]
     folder = {"detect": "JPEGImages", "segment": "images"}[stage]
@@ -244,12 +263,11 @@ def test_imported_weights_see_what_they_were_trained_on(
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
     spec = f"file:{tmp_path / 'theirs.pth'},arch=resnet10d_narrow,{options}"
     path = sources.exchange_of(spec, tmp_path / "imported", "demo", 0)
-    task = Task(stage, stage, "x", "x", path, "tiny", 0, tmp_path / "run")
     with DefaultScope.overwrite_default_scope({"detect": "mmdet", "segment": "mmseg"}[stage]):
         if stage == "detect":
-            cfg = faster_rcnn.build_config(task, "fpn", found, tmp_path)
+            cfg = faster_rcnn.build_config(make_run(stage, path, "tiny", detector="fpn"), found)
         else:
-            cfg = fcn.build_config(task, found, tmp_path)
+            cfg = fcn.build_config(make_run(stage, path, "tiny"), found)
         seen, out = _first_convolution(MODELS.build(cfg.model), cfg)
 
     # timm's transform for validation, of which resizing has nothing to do here

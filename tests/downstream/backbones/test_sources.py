@@ -14,8 +14,11 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from core.choices import Choices
 from core.errors import InputError
 from core.exchange import Exchange
+from core.execution import Run
+from core.tasks import TASKS
 from downstream.backbones import sources, timm_features
 
 ARCH = "resnet10d_narrow"
@@ -39,29 +42,6 @@ def _import(spec: str, folder: Path) -> Path:
 # ---- what the user may say
 
 
-@pytest.mark.parametrize(("variant", "spec"), [(None, None), ("best", "random:resnet50")])
-def test_exactly_one_backbone_is_named(variant: str | None, spec: str | None):
-    with pytest.raises(InputError, match="name one backbone"):
-        sources.label(variant, spec)
-
-
-def test_a_misspelt_recipe_is_offered_the_nearest():
-    with pytest.raises(InputError, match=r"unknown recipe 'smoth': did you mean smooth"):
-        sources.label("smoth", None)
-
-
-@pytest.mark.parametrize(
-    ("spec", "label"),
-    [
-        ("random:resnet50d", "random-resnet50d"),
-        ("timm:resnet50.a1_in1k", "timm-resnet50.a1_in1k"),
-        ("file:../my weights/a.pth,arch=resnet50", "file-..-my-weights-a.pth-arch-resnet50"),
-    ],
-)
-def test_a_specification_becomes_a_file_name(spec: str, label: str):
-    assert sources.label(None, spec) == label
-
-
 @pytest.mark.parametrize("spec", ["resnet50d", "random:", ":resnet50d", "hub:resnet50d", ""])
 def test_other_kinds_of_specification_are_refused(spec: str, tmp_path: Path):
     with pytest.raises(
@@ -83,16 +63,26 @@ def test_an_option_of_a_file_that_is_not_arch_is_refused(tmp_path: Path):
         sources.exchange_of("file:a.pth,architecture=resnet50", tmp_path, "demo", 0)
 
 
+def _pretraining(runs: Path, variant: str) -> Run:
+    return Run(TASKS["pretrain"], Choices(variant=variant), "mini", 3, runs, Path("data"))
+
+
 def test_a_recipe_without_a_checkpoint_names_the_command(tmp_path: Path):
     with pytest.raises(InputError, match="make pretrain VARIANT=best PROTOCOL=mini SEED=3"):
-        sources.of_recipe("best", tmp_path, "mini", 3)
+        sources.of_pretraining(_pretraining(tmp_path, "best"))
 
 
-def test_a_recipes_checkpoint_is_found(tmp_path: Path):
-    path = tmp_path / "mini" / "pretrain" / "best" / "seed3" / "backbone.safetensors"
+def test_a_misspelt_recipe_is_offered_the_nearest(tmp_path: Path):
+    with pytest.raises(InputError, match=r"unknown recipe 'smoth': did you mean smooth"):
+        sources.of_pretraining(_pretraining(tmp_path, "smoth"))
+
+
+@pytest.mark.parametrize("row", ["best", "best-lr-0.2"])
+def test_the_checkpoint_of_a_pretraining_is_found_by_its_row(row: str, tmp_path: Path):
+    path = tmp_path / "mini" / "pretrain" / row / "seed3" / "backbone.safetensors"
     path.parent.mkdir(parents=True)
     path.touch()
-    assert sources.of_recipe("best", tmp_path, "mini", 3) == path
+    assert sources.of_pretraining(_pretraining(tmp_path, row)) == path
 
 
 # ---- random:

@@ -38,8 +38,9 @@ def argv(
     data_root: Path, tiny_protocol: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[str]]:
     """A command's words, for a run of two short epochs that saves every other iteration."""
-    tiny_protocol.detect.update(epochs=EPOCHS, batch_size=BATCH)
-    tiny_protocol.segment.update(epochs=EPOCHS, batch_size=BATCH, multi_scale=(1.0,))
+    size = {"train_cfg.max_epochs": EPOCHS, "total_batch_size": BATCH}
+    tiny_protocol.detect.update(size | {"param_scheduler.1.milestones": [1]})
+    tiny_protocol.segment.update(size | {"param_scheduler.0.end": EPOCHS, "multi_scale": (1.0,)})
     monkeypatch.setattr(exact_resume, "SAVE_EVERY", 2)
 
     def words(stage: str, runs: str, workers: int = 0) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 import runpy
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mmcv.ops import RoIAlign
@@ -19,13 +22,15 @@ from downstream import task
 from downstream.openmmlab import runner
 from downstream.openmmlab.runner import OWN_KEYS, RUNNER_KEYS
 
-VOC, ADE = configs.config("voc"), configs.config("ade20k")
-EMPTY = Config()  # of a protocol that changes nothing: the papers' sizes
+CONFIGS = [("detect", "c4"), ("detect", "fpn"), ("segment", "fcn")]
+PROTOCOLS = configs.names("protocol")
+PAPERS: Mapping[str, Any] = {}  # of a protocol that changes nothing: the papers' sizes
+# variables of the configs and their bases, which nobody reads once the config is there
+USED_UP = {"scale", "base_size", "crop_size", "norm_cfg", "data_preprocessor"}
 
 
-def _read(folder: str, name: str, size: dict | Config = EMPTY, world: int = 1) -> Config:
-    size = size if isinstance(size, Config) else Config(size)
-    return runner.read_config(folder, name, VOC if folder == "detect" else ADE, size, world)
+def _read(folder: str, name: str, overlay: Mapping[str, Any] = PAPERS, world: int = 1) -> Config:
+    return runner.read_config(folder, name, overlay, world)
 
 
 def _transform(pipeline: list, kind: str) -> ConfigDict:
@@ -37,33 +42,80 @@ def _transform(pipeline: list, kind: str) -> ConfigDict:
 
 
 def test_detection_takes_the_protocols_size():
-    size = dict(
-        scale=(160, 128), epochs=10, batch_size=8, lr=5, warmup=70, regions=32, proposals=(900, 80)
-    )
-    cfg = _read("detect", "c4", size)
+    overlay = {
+        "train_pipeline.2.scale": (160, 128),
+        "test_pipeline.1.scale": (160, 128),
+        "train_cfg.max_epochs": 10,
+        "param_scheduler.0.end": 70,
+        "param_scheduler.1.milestones": [7],
+        "total_batch_size": 8,
+        "optim_wrapper.optimizer.lr": 0.005,
+        "model.train_cfg.rcnn.sampler.num": 32,
+        "model.train_cfg.rpn_proposal.nms_pre": 900,
+        "model.train_cfg.rpn_proposal.max_per_img": 80,
+        "model.test_cfg.rpn.nms_pre": 900,
+        "model.test_cfg.rpn.max_per_img": 80,
+    }
+    cfg = _read("detect", "c4", overlay)
     for pipeline in (cfg.train_pipeline, cfg.test_pipeline):
         assert _transform(pipeline, "Resize").scale == (160, 128)
     warmup, steps = cfg.param_scheduler
     assert (warmup.type, warmup.begin, warmup.end) == ("LinearLR", 0, 70)
-    assert steps.milestones == [7], "14 of 20"
+    assert steps.milestones == [7]
     assert cfg.train_cfg.max_epochs == 10
     assert cfg.train_cfg.val_interval > 10, "only the last epoch is tested"
     assert cfg.train_dataloader.batch_size == cfg.total_batch_size == 8
-    # 8 is the batch that the protocol's factor is meant for: no further scaling
+    # 8 is the batch that the protocol's rate is meant for: no further scaling
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5 * 0.001)
     assert cfg.model.train_cfg.rcnn.sampler.num == 32
     for proposals in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
         assert (proposals.nms_pre, proposals.max_per_img) == (900, 80)
 
 
-@pytest.mark.parametrize(("epochs", "milestone"), [(20, 14), (12, 8), (8, 6), (40, 28), (1, 1)])
-def test_the_milestone_stays_at_14_of_20(epochs: int, milestone: int):
-    assert _read("detect", "fpn", dict(epochs=epochs)).param_scheduler[1].milestones == [milestone]
+@pytest.mark.parametrize("detector", ["c4", "fpn"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_milestone_stays_at_14_of_20(protocol: str, detector: str):
+    cfg = _read("detect", detector, configs.read_protocol(protocol).detect)
+    assert cfg.param_scheduler[1].milestones == [round(14 * cfg.train_cfg.max_epochs / 20)]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_learning_rate_falls_to_the_last_epoch(protocol: str):
+    cfg = _read("segment", "fcn", configs.read_protocol(protocol).segment)
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(("folder", "name"), CONFIGS)
+def test_training_and_test_have_one_size(folder: str, name: str, protocol: str):
+    cfg = _read(folder, name, configs.read_protocol(protocol)[folder])
+    kind = {"detect": "Resize", "segment": "RandomResize"}[folder]
+    trained, tested = _transform(cfg.train_pipeline, kind), _transform(cfg.test_pipeline, "Resize")
+    assert trained.scale == tested.scale
+    if folder == "segment":
+        assert trained.scale[0] == 8 * trained.scale[1], "the longer side does not limit"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_training_and_test_have_as_many_proposals(protocol: str):
+    overlay = configs.read_protocol(protocol).detect
+    for key in ("nms_pre", "max_per_img"):
+        trained = overlay.get(f"model.train_cfg.rpn_proposal.{key}")
+        assert trained == overlay.get(f"model.test_cfg.rpn.{key}")
 
 
 def test_segmentation_takes_the_protocols_size():
-    size = dict(base_size=128, crop_size=(112, 96), epochs=6, batch_size=8, lr=2, multi_scale=(1,))
-    cfg = _read("segment", "fcn", size)
+    overlay = {
+        "train_pipeline.2.scale": (1024, 128),
+        "train_pipeline.3.crop_size": (112, 96),
+        "test_pipeline.1.scale": (1024, 128),
+        "train_cfg.max_epochs": 6,
+        "param_scheduler.0.end": 6,
+        "total_batch_size": 8,
+        "optim_wrapper.optimizer.lr": 0.02,
+        "multi_scale": (1,),
+    }
+    cfg = _read("segment", "fcn", overlay)
     assert cfg.multi_scale == (1,)
     # the longer side does not limit
     assert _transform(cfg.train_pipeline, "RandomResize").scale == (1024, 128)
@@ -98,7 +150,9 @@ def test_the_batch_is_divided(folder: str, name: str, world: int, per_device: in
 
 
 def test_a_protocols_batch_is_divided_too():
-    cfg = _read("detect", "c4", dict(batch_size=8, lr=5), world=2)
+    cfg = _read(
+        *("detect", "c4"), {"total_batch_size": 8, "optim_wrapper.optimizer.lr": 0.005}, world=2
+    )
     assert (cfg.train_dataloader.batch_size, cfg.total_batch_size) == (4, 8)
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.005)
 
@@ -110,19 +164,38 @@ def test_an_unknown_detector_is_offered_the_nearest():
         _read("detect", "_common")
 
 
-@pytest.mark.parametrize("protocol", ["demo", "mini", "mini-cpu", "paper"])
-def test_every_size_of_a_protocol_is_used(protocol: str):
-    # a key that `read_config` does not know would be ignored in silence
-    settings = configs.read_protocol(protocol)
-    known = {
-        "detect": {
-            *("scale", "epochs", "batch_size", "lr", "warmup", "regions", "region_size"),
-            *("proposals", "rpn_channels"),
-        },
-        "segment": {"base_size", "crop_size", "epochs", "batch_size", "lr", "multi_scale"},
-    }
-    for stage, keys in known.items():
-        assert set(settings[stage]) <= keys
+def _value(cfg: Config, key: str) -> Any:
+    found: Any = cfg
+    for part in key.split("."):
+        found = found[int(part) if part.isdigit() else part]
+    return found
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(("folder", "name"), CONFIGS)
+def test_every_size_of_a_protocol_is_in_the_config_and_used(folder: str, name: str, protocol: str):
+    papers, overlay = _read(folder, name), configs.read_protocol(protocol)[folder]
+    cfg = _read(folder, name, overlay)
+    assert not set(overlay) & USED_UP, "a change of them would be ignored in silence"
+    for key, value in overlay.items():
+        _value(papers, key)  # it is there without the overlay
+        assert _value(cfg, key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "near"),
+    [
+        ("epochs", 1, ""),
+        ("train_cfg.max_epoch", 1, "max_epochs"),
+        ("train_pipeline.9.scale", (64, 48), ""),
+        ("model.train_cfg.rpn_proposals.nms_pre", 9, "rpn_proposal"),
+        ("param_scheduler.1.milestone", [1], "milestones"),
+    ],
+)
+def test_a_size_that_is_not_in_the_config_is_refused(key: str, value: Any, near: str):
+    for name in ("c4", "fpn"):
+        with pytest.raises(InputError, match=rf"unknown option {re.escape(key)}: .*{near}"):
+            _read("detect", name, {key: value})
 
 
 def test_the_papers_protocol_changes_nothing():
@@ -133,17 +206,12 @@ def test_the_papers_protocol_changes_nothing():
 # ---- no key that nothing reads
 
 
-CONFIGS = [("detect", "c4"), ("detect", "fpn"), ("segment", "fcn")]
-READ_BY_US = {
-    *("train_pipeline", "test_pipeline", "total_batch_size", "scale", "base_size", "crop_size"),
-    # of the bases variables that they have used up
-    *("norm_cfg", "data_preprocessor"),
-}
+READ_BY_US = {"train_pipeline", "test_pipeline", "total_batch_size"}
 
 
 @pytest.mark.parametrize(("folder", "name"), CONFIGS)
 def test_top_level_keys_are_read(folder: str, name: str):
-    assert set(_read(folder, name)) - {*RUNNER_KEYS, *OWN_KEYS} <= READ_BY_US
+    assert set(_read(folder, name)) - {*RUNNER_KEYS, *OWN_KEYS} <= READ_BY_US | USED_UP
 
 
 def _arguments(kind: str, scope: str) -> set[str]:

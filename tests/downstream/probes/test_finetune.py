@@ -14,10 +14,9 @@ from mmengine.config import Config
 from core import record
 from core.errors import InputError, Interrupted
 from core.exchange import load_exchange
+from core.files import file_name
 from downstream.__main__ import main
 from downstream.probes import finetune
-from downstream.task import Task
-from pretrain import recipe
 from pretrain.images import datasets
 from pretrain.training import loop
 from pretrain.training.trainer import build
@@ -27,16 +26,16 @@ SMALL = ["batch_size=8", "base_batch_size=8", "warmup_epochs=0"]
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
-def task(protocol: str = "paper") -> Task:
-    return Task("finetune", "finetune-cifar10", "x", "x", Path("x"), protocol, 0, Path("x"))
-
-
 @pytest.fixture
-def planned(exchange: Callable[..., Path]) -> Callable[..., finetune.Plan]:
-    about = load_exchange(exchange())[1]
-    return lambda *options, protocol="paper": finetune.plan(
-        task(protocol), "cifar10", options, about
-    )
+def planned(exchange: Callable[..., Path], make_run: Callable) -> Callable[..., finetune.Plan]:
+    path = exchange()
+    about = load_exchange(path)[1]
+
+    def plan(*options: str, protocol: str = "paper", **choices: int) -> finetune.Plan:
+        named = dict(dataset="cifar10", cfg_options=options)
+        return finetune.plan(make_run("finetune", path, protocol, **named, **choices), about)
+
+    return plan
 
 
 def pairs(plan: finetune.Plan) -> list[tuple[float, float]]:
@@ -64,7 +63,7 @@ def test_the_demo_has_no_choice(planned: Callable[..., finetune.Plan]):
 def test_an_option_leaves_one_value_on_its_axis(planned: Callable[..., finetune.Plan]):
     assert pairs(planned("lr=0.02")) == [(300, 0.02), (1000, 0.02)]
     assert pairs(planned("lr=0.02", "epochs=7")) == [(7, 0.02)]
-    plan = planned("held_out=0.1", "train_size=1000", "batch_size=100")
+    plan = planned("held_out=0.1", "batch_size=100", train_size=1000)
     assert (plan.held_out, plan.train_size) == (0.1, 1000)
     assert {candidate.batch_size for candidate in plan.candidates} == {100}
 
@@ -191,7 +190,7 @@ def test_trials_differ_in_their_folders(planned: Callable[..., finetune.Plan]):
     candidates = planned().candidates
     assert len({finetune.trial_name(c) for c in candidates}) == len(candidates)
     assert finetune.trial_name(replace(candidates[0], lr=0.5, epochs=2.5)) == "epochs2.5-lr0.5"
-    assert recipe.label(finetune.trial_name(candidates[0])) == finetune.trial_name(candidates[0])
+    assert file_name(finetune.trial_name(candidates[0])) == finetune.trial_name(candidates[0])
 
 
 # ---- the classifier alone

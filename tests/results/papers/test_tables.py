@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from core import configs
+from core.choices import Choices, row_label
 from core.record import Metric, Record
+from core.tasks import TASKS
 from pretrain import recipe
 from results.papers import ablations, published
 from results.papers.tables import TABLES
@@ -84,7 +86,8 @@ def test_ablations_are_labelled_as_their_folders_are() -> None:
     for name, settings in ablations.OWN.items():
         assert {key: getattr(own[name], key) for key in settings} == settings
     for run in ablations.runs():
-        assert run.label == recipe.label(run.recipe, None, list(run.options))
+        chosen = Choices(variant=run.recipe, cfg_options=run.options)
+        assert run.label == row_label(TASKS["pretrain"], chosen)
     assert len(list(ablations.runs())) == 22 + 5 * 3
 
 

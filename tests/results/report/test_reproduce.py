@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from torch.distributed.run import get_args_parser
 
+from core.choices import Choices
 from core.record import Record
 from results.papers import ablations
 from results.report.reproduce import RECIPES, command_of
@@ -67,7 +68,8 @@ def test_the_command_is_what_was_typed(make: Make, fields: dict, expected: str) 
 def test_an_ablation_has_its_options(make: Make) -> None:
     for it in ablations.runs():
         if it.options:
-            words = shlex.split(str(command_of(make(recipe=it.label))))
+            chosen = Choices(variant=it.recipe, cfg_options=it.options)
+            words = shlex.split(str(command_of(make(recipe=it.label, choices=chosen))))
             assert words[2:-4] == [it.recipe, "--cfg-options", *it.options]
 
 
@@ -81,7 +83,7 @@ def test_an_ablation_has_its_options(make: Make) -> None:
     ],
 )
 def test_settings_that_a_name_does_not_tell_have_no_command(make: Make, fields: dict) -> None:
-    assert command_of(make(**fields)) is None
+    assert command_of(make(**fields, schema_version=1)) is None
 
 
 def test_several_devices_are_started_as_several(make: Make) -> None:

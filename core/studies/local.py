@@ -1,0 +1,95 @@
+"""Runs a graph on this machine: processes side by side, each after what it needs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from core.errors import Interrupted
+
+POLL_S = 0.1
+
+
+def launch(words: Sequence[str], gpus: int) -> list[str]:
+    """The command line of a run: plain, or one process per GPU by torchrun."""
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
+    return [sys.executable, *(several if gpus > 1 else []), "-m", "trickbench", *words]
+
+
+def in_order(needs: Mapping[Path, frozenset[Path]]) -> list[Path]:
+    """Runs, each after what it needs."""
+    return list(TopologicalSorter(needs).static_order())
+
+
+def chain_lengths(needs: Mapping[Path, frozenset[Path]]) -> dict[Path, int]:
+    """How many runs wait for a run, one after the other: the longest such chain starts first."""
+    lengths = dict.fromkeys(needs, 0)
+    for run in reversed(in_order(needs)):
+        for needed in needs[run]:
+            lengths[needed] = max(lengths[needed], lengths[run] + 1)
+    return lengths
+
+
+def execute(
+    commands: Mapping[Path, Sequence[str]],
+    needs: Mapping[Path, frozenset[Path]],
+    jobs: int,
+    threads: int | None = None,
+) -> int:
+    """Starts each command once all that it needs have succeeded, `jobs` of them at a time.
+
+    A run that fails leaves the others running; those that need it are skipped and named. On Ctrl-C
+    and SIGTERM all runs are asked to save their states.
+
+    Args:
+        commands: command lines by run directory.
+        threads: OMP_NUM_THREADS of each run; None leaves it as it is.
+
+    Returns:
+        0; or the exit status of the first that failed, or of an interrupted one.
+    """
+    order, chains = TopologicalSorter(needs), chain_lengths(needs)
+    order.prepare()
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    waiting: list[Path] = []
+    running: dict[Path, subprocess.Popen] = {}
+    failed: dict[Path, int] = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the loop alike
+    try:
+        while order.is_active():
+            waiting = sorted([*waiting, *order.get_ready()], key=chains.__getitem__, reverse=True)
+            while waiting and len(running) < jobs:
+                run = waiting.pop(0)
+                if missing := needs[run] & failed.keys():
+                    failed[run] = failed[min(missing)]
+                    print(f"{run}: skipped, for {min(missing)} failed", file=sys.stderr)
+                    order.done(run)
+                    continue
+                print(shlex.join(commands[run][1:]), flush=True)
+                # in a session of its own: Ctrl-C reaches this process alone, which asks to save
+                running[run] = subprocess.Popen(
+                    commands[run], env=environment, start_new_session=True
+                )
+            for run in [run for run, process in running.items() if process.poll() is not None]:
+                if (status := running.pop(run).returncode) != 0:
+                    failed[run] = status
+                    print(f"{run}: failed with exit status {status}", file=sys.stderr)
+                order.done(run)
+            time.sleep(POLL_S if running else 0)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the saved states", file=sys.stderr)
+        return Interrupted.status
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    interrupted = Interrupted.status in failed.values()
+    return Interrupted.status if interrupted else next(iter(failed.values()), 0)
