@@ -321,7 +321,7 @@ def test_the_list_of_a_protocol(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["check"], "name the set to check"),
+        (["check"], "name the dataset to check"),
         ([], "name the protocol"),
         (["check", "flowers"], "unknown data set 'flowers': did you mean flowers102"),
         (["list", "--protocol", "papre"], "did you mean paper"),
