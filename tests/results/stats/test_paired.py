@@ -247,13 +247,6 @@ def test_runs_that_lost_different_images_are_not_paired(kept: Kept) -> None:
         kept.sentences("one", "other")
     path = kept.folders["linear-cifar10/one/seed0"] / "correct.npz"
     assert per_image.read(path, "top1").images == (*range(7), *range(8, 201))
-    with np.load(path) as file:
-        assert file["samples"].dtype == np.int64
-
-
-def test_every_sample_has_its_place(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="3 samples, their places are"):
-        classification.save(tmp_path, np.ones((3, 1), bool), np.arange(4))
 
 
 def test_a_file_must_be_the_records(kept: Kept) -> None:
@@ -261,7 +254,7 @@ def test_a_file_must_be_the_records(kept: Kept) -> None:
     (run,) = kept.runs
     loaded = per_image.load(where, run, "top1")
     assert loaded is not None
-    assert loaded.samples == 200
+    assert loaded.images == tuple(range(200))
     assert per_image.load(where, run, "map") is None
     without = run.model_copy(update={"metrics": run.metrics | {"top5": run.metrics["top1"]}})
     with pytest.raises(RecordError, match=r"not readable as correct\.npz with top5"):
