@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 
 from core import configs, record, runs
 from core.errors import InputError, unknown
+from core.metrics import detection, segmentation
 from core.runtime import distributed, signals
 from core.runtime.tracking import PlainConfig, backends
 from downstream.backbones import checks, timm_features
@@ -33,7 +34,7 @@ RUNNER_KEYS = (
     *("test_dataloader", "test_cfg", "test_evaluator"),
 )
 OWN_KEYS = ("limit", "multi_scale")  # of a task's config, for us
-KEPT = {"detect": "detections.npz", "segment": "confusion.npz"}  # what was found, by picture
+KEPT = {"detect": detection.FILE, "segment": segmentation.FILE}  # what was found, by image
 
 
 @HOOKS.register_module()

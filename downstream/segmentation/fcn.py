@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, TestLoop
 
 from core import configs, record
+from core.metrics import segmentation
 from core.runtime import distributed
 from downstream.backbones import timm_features
 from downstream.openmmlab import compat
@@ -66,7 +67,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     def test(runner: Runner) -> dict[str, float]:
         scores = runner.test()
         if cfg.multi_scale:
-            again = test_views(runner, cfg.multi_scale, task.out / "confusion_ms.npz")
+            again = test_views(runner, cfg.multi_scale, task.out / segmentation.MULTI_SCALE_FILE)
             scores |= {f"{name}_ms": value for name, value in again.items()}
         return scores
 
