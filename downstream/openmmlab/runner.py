@@ -163,8 +163,7 @@ def runner_config(cfg: Config, run: DownstreamRun, scope: str) -> PlainConfig:
         parts[name].worker_init_fn = dict(type="leave_signals_to_parent")
     training = parts["train_dataloader"]
     training.dataset = dict(type="Placed", seed=run.seed, dataset=training.dataset)
-    kept_in = run.task.metrics[run.task.headline].kept_in
-    parts["test_evaluator"].keep = str(run.out / kept_in)
+    parts["test_evaluator"].keep = str(run.out / run.task.kept_in.name)
     return PlainConfig(
         parts
         | dict(

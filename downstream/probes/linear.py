@@ -12,10 +12,10 @@ from mmengine.config import Config
 from torch import Tensor
 
 from core.metrics import classification
-from core.metrics.classification import top_k_correct
 from downstream.probes import features, logistic
 from downstream.task import DownstreamRun
 from pretrain.images import splits
+from pretrain.training.evaluate import top_k_correct
 
 
 @dataclass(frozen=True)

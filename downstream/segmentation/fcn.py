@@ -11,6 +11,7 @@ from mmengine.runner import Runner, TestLoop
 
 from core import configs, record
 from core.runtime import distributed
+from core.tasks import MULTI_SCALE_CONFUSION
 from downstream.backbones import timm_features
 from downstream.openmmlab import compat
 from downstream.openmmlab import runner as openmmlab
@@ -63,7 +64,7 @@ def run(run: DownstreamRun) -> None:
     def test(runner: Runner) -> dict[str, float]:
         scores = runner.test()
         if cfg.multi_scale:
-            again = test_views(runner, cfg.multi_scale, run.out / "confusion_ms.npz")
+            again = test_views(runner, cfg.multi_scale, run.out / MULTI_SCALE_CONFUSION.name)
             scores |= {f"{name}_ms": value for name, value in again.items()}
         return scores
 

@@ -6,11 +6,23 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from core.metrics.classification import top_k_correct
 from pretrain.images import transforms
 from pretrain.images.loader import Batch
+
+
+def top_k_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    """For each sample whether its label is among the k largest logits.
+
+    Args:
+        logits: [N, K]; labels: [N] of class indices. A k larger than K counts as K.
+
+    Returns:
+        booleans [N].
+    """
+    best = logits.topk(min(k, logits.shape[1]), dim=1).indices
+    return (best == labels[:, None]).any(dim=1)
 
 
 @torch.no_grad()

@@ -21,6 +21,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from core.errors import Diverged, RunError
 from core.files import write_atomically
+from core.metrics import classification
+from core.metrics.statistic import values
 from core.record import Cost
 from core.runtime import distributed, signals
 from core.runtime.signals import Request
@@ -181,7 +183,6 @@ def evaluate(trainer: Trainer, request: Request) -> None:
     if not len(right):
         raise RunError(f"none of the {len(job.test)} images of {job.test.split} can be read")
     trainer.right, trainer.counted = torch.from_numpy(right), torch.from_numpy(counted)
-    top1, top5 = (100 * right.sum(axis=0) / len(right)).tolist()
     trainer.history.append(
         {
             "step": trainer.step,
@@ -189,8 +190,7 @@ def evaluate(trainer: Trainer, request: Request) -> None:
             "loss": trainer.mean_loss(),
             "lr": learning_rate(recipe, trainer.step - 1, trainer.per_epoch),
             "images_per_s": trainer.speed(),
-            "top1": top1,
-            "top5": top5,
+            **values(classification.results(right)),
             "samples": len(right),
         }
     )

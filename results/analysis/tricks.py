@@ -12,7 +12,6 @@ from pathlib import Path
 
 from core.record import RecordError
 from core.tasks import COMPARED, TASKS
-from results.analysis import transfer
 from results.papers.published import Published
 from results.papers.tables import BAG_OF_TRICKS
 from results.stats import paired

@@ -8,14 +8,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from core.metrics import detection
+from core.metrics.detection import DetectionResults
 from core.record import Record, RecordError
+from core.tasks import DETECTIONS
 from results.figures.drawing import (
     COLOURS,
     INK,
@@ -30,13 +33,9 @@ from results.stats.per_image import DAMAGED
 from results.store import query
 from results.tables.spec import PAPER_RECIPES
 
-if TYPE_CHECKING:
-    from core.metrics.detection import Kept
-
 PICTURES, BACKBONES = 3, 5
 SURE = 0.5  # the score from which a detection is drawn
 PIXELS = 256  # of a drawn picture's longer side
-DETECTIONS = "detections.npz"
 
 T = TypeVar("T")
 
@@ -77,10 +76,12 @@ def evenly(names: Sequence[str], count: int) -> list[str]:
     return [names[round(place)] for place in places]
 
 
-def chosen(kept: Kept) -> list[str]:
-    """A few pictures with objects, evenly over the test set, so that nobody has picked them."""
+def chosen(kept: DetectionResults) -> list[str]:
+    """A few images with objects, evenly over the test set, so that nobody has picked them."""
     with_objects = [
-        name for name, there in zip(kept.images, kept.there, strict=True) if len(there.labels)
+        name
+        for name, truth in zip(kept.images, kept.ground_truth, strict=True)
+        if len(truth.labels)
     ]
     return evenly(with_objects, PICTURES)
 
@@ -103,7 +104,7 @@ def detections(material: Material) -> Plot:
     """
     from core.errors import InputError
 
-    found = of_same_data(material.records, "detect", DETECTIONS)
+    found = of_same_data(material.records, "detect", DETECTIONS.name)
     run = next(iter(found.values()))[1]
     if material.data is None:
         raise NothingMeasuredError(f"needs the pictures of {run.dataset.name}: --data DIR")
@@ -121,20 +122,18 @@ def detections(material: Material) -> Plot:
     return replace(drawn, caption=drawn.caption + left_out)
 
 
-def kept_by(path: Path, run: Record) -> Kept:
-    """What a run has found in each picture.
+def kept_by(path: Path, run: Record) -> DetectionResults:
+    """What a run has found in each image.
 
     Raises:
         NothingMeasuredError: the file is not the record's, or damaged.
     """
-    from core.metrics import detection
-
     try:
-        file = query.output(path.parent, run, DETECTIONS)
+        file = query.output(path.parent, run, DETECTIONS.name)
     except RecordError as error:
         raise NothingMeasuredError(str(error)) from error
     if file is None:
-        raise NothingMeasuredError(f"{path} names no {DETECTIONS}")
+        raise NothingMeasuredError(f"{path} names no {DETECTIONS.name}")
     try:
         return detection.load(file)
     except DAMAGED as error:
@@ -191,7 +190,7 @@ def shrunk(path: Path) -> tuple[Image.Image, float]:
 
 def draw(
     pictures: Mapping[str, tuple[Image.Image, float]],
-    kept: Mapping[str, Kept],
+    kept: Mapping[str, DetectionResults],
     runs: Mapping[str, Record],
     protocol: str,
 ) -> Plot:
@@ -203,12 +202,12 @@ def draw(
         for cell in cells:
             cell.imshow(np.asarray(image))
         first = next(iter(kept.values()))
-        there = first.there[first.images.index(name)]
+        truth = first.ground_truth[first.images.index(name)]
         _boxes(
-            cells[0], there.boxes * factor, [first.classes[it] for it in there.labels], COLOURS[2]
+            cells[0], truth.boxes * factor, [first.classes[it] for it in truth.labels], COLOURS[2]
         )
         for cell, one in zip(cells[1:], kept.values(), strict=True):
-            boxes = one.found[one.images.index(name)]
+            boxes = one.detections[one.images.index(name)]
             sure = boxes.scores >= SURE
             words = [
                 f"{one.classes[i]} {score:.2f}"

@@ -24,8 +24,7 @@ from timm.utils import accuracy as timm_accuracy
 from torch import nn
 
 from core import configs, record
-from core.errors import InputError, RunError
-from core.metrics.classification import right_answers
+from core.errors import InputError
 from downstream.__main__ import main
 from downstream.backbones import timm_features
 from downstream.probes import resolution_sweep
@@ -236,16 +235,6 @@ def shrink(monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, Any]]) 
         return found
 
     monkeypatch.setattr(configs, "config", config)
-
-
-def test_right_answers_by_hand():
-    top = np.array([[2, 1, 0, 4, 5], [3, 2, 1, 0, 4], [1, 2, 3, 4, 5], [-1] * 5, [5, 0, 1, 2, 3]])
-    answers = np.array([[2, 5, -1], [9, 0, 7], [-1, -1, -1], [2, -1, -1], [4, -1, -1]])
-    right, counted = right_answers(top, answers)
-    assert right.tolist() == [[True, True], [False, True], [False, False]]
-    assert counted.tolist() == [0, 1, 4]
-    with pytest.raises(RunError, match="none of the 2 images"):
-        right_answers(top[2:4], answers[2:4])
 
 
 def test_the_reassessed_labels_as_published(tmp_path: Path):

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.metrics.classification import top_k_correct
-from pretrain.training.evaluate import in_order, verdicts
+from pretrain.training.evaluate import in_order, top_k_correct, verdicts
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from core import files
 from core.metrics import detection
-from core.metrics.detection import Detections, Kept, Objects
+from core.metrics.detection import DetectionResults, Detections, GroundTruth
 from core.record import Record
 from results.figures import label_maps, side_by_side
 from results.figures.drawing import Material, NothingMeasuredError
@@ -45,12 +45,12 @@ def detected(make: Make, tmp_path: Path, material: Keep) -> Material:
     found = material(tmp_path / "runs", *runs, data=tmp_path / "data")
     names = ("000001", "000002", "000003", "000004")
     box = np.array([[10.0, 20, 30, 60]])
-    there = Objects(box, np.array([1]), np.array([False]))
-    empty = Objects(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool))
+    truth = GroundTruth(box, np.array([1]), np.array([False]))
+    empty = GroundTruth(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool))
     sure = Detections(np.concatenate([box + 1, box + 9]), np.array([0.9, 0.2]), np.array([1, 0]))
     for path in found.records:
-        kept = Kept(("cat", "dog"), names, (sure,) * 4, (there, empty, there, there))
-        detection.save(path.with_name("detections.npz"), kept)
+        results = DetectionResults(("cat", "dog"), names, (sure,) * 4, (truth, empty, truth, truth))
+        detection.save(path.with_name("detections.npz"), results)
     found = named(found)
     folder = tmp_path / "data" / "demo" / "VOCdevkit" / "VOC2007" / "JPEGImages"
     folder.mkdir(parents=True)
