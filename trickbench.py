@@ -8,6 +8,7 @@ import sys
 COMMANDS = {
     "pretrain": ("pretrain.__main__", "train a backbone by a recipe"),
     "recipes": ("pretrain.recipes_command", "list the recipes, or compare two"),
+    "recipes ablations": ("results.commands.ablations", "Strikes Back's ablations, as commands"),
     "evaluate": ("downstream.__main__", "accuracy at any resolutions and crop ratios"),
     "import": ("downstream.__main__", "turn a checkpoint of any style into the exchange file"),
     "detect": ("downstream.__main__", "Faster R-CNN on a backbone"),
@@ -33,10 +34,11 @@ def main(argv: list[str] | None = None) -> int:
         print("usage: trickbench COMMAND [OPTIONS]   (trickbench COMMAND --help for its options)\n")
         print("Which backbone, trained how, transfers best? Ours beside the papers' figures.\n")
         for name, (_, about) in COMMANDS.items():
-            print(f"  {name:<10} {about}")
+            print(f"  {name:<18} {about}")
         print("\nThe same as files that depend on each other: make help")
         return 0
-    command, *rest = arguments
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    command, rest = " ".join(arguments[:words]), arguments[words:]
     if command not in COMMANDS:
         # a misspelt command should not wait for torch to be imported
         from difflib import get_close_matches
@@ -45,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"trickbench: unknown command {command!r}: {' or '.join(near)}?", file=sys.stderr)
         return 2
     module, _ = COMMANDS[command]
-    single = module in ("pretrain.__main__", "pretrain.recipes_command", "demo.__main__")
-    return importlib.import_module(module).main(rest if single else [command, *rest])
+    several = module in ("downstream.__main__", "results.__main__")  # commands in one parser
+    return importlib.import_module(module).main([command, *rest] if several else rest)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from core.files import file_name
 from results.papers import published
 
 # What the recipes of configs/pretrain have of the settings that the two tables vary
-# (tests/results/test_ablations.py compares).
+# (tests/results/papers/test_tables.py compares).
 OWN: dict[str, dict[str, published.Figure]] = {
     "a1": {"drop_path": 0.05, "label_smoothing": 0.1},
     "a2": {
