@@ -156,7 +156,7 @@ def write(
     args = about.args
     weights = weights_sha256(outcome.tensors)
     detail = "central crop, last epoch"
-    kept = classification.save(out, outcome.right, outcome.counted)
+    kept = [classification.save(out, outcome.right, outcome.counted), *loop.written(out)]
     finished = record.Record(
         stage="pretrain",
         task=about.task,
@@ -173,7 +173,7 @@ def write(
         teacher_sha256=about.teacher_sha256,
         metrics=classification.metrics(outcome.right, test_set.split, detail),
         config=about.settings,
-        outputs={kept.name: files.sha256_of(kept)},
+        outputs={path.name: files.sha256_of(path) for path in kept},
         cost=complexity.sized(
             outcome.cost, chosen.arch, len(train_set.classes), chosen.eval_resolution
         ),
