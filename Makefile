@@ -216,8 +216,7 @@ $(foreach mode,$(MODES),$(foreach set,$(sort places365 cifar10 cifar100 $(DATASE
 
 .PHONY: figures report
 figures report: | $(ENVIRONMENT)
-	@$(PYTHON) -m results $@ --protocol $(PROTOCOL) --runs $(RUNS) --data $(DATA) \
-		$(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+	@$(PYTHON) -m results $@ --protocol $(PROTOCOL) --runs $(RUNS) --data $(DATA)
 
 .PHONY: tables
 tables: | $(ENVIRONMENT)
