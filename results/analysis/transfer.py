@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.record import Record, RecordError
-from results.papers.published import Published
 from results.stats.intervals import (
     COEFFICIENTS,
     CONFIDENCE,
@@ -24,6 +23,7 @@ from results.tables.custom import column_of
 from results.tables.fill import Table, build
 from results.tables.grid import DASH, Grid, span
 from results.tables.index import Index
+from results.tables.paper_table import Published
 from results.tables.render import not_comparable, side
 from results.tables.spec import Column, Declaration, Row, Where
 
