@@ -270,6 +270,7 @@ lint: | $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache --no-logo
 
 test: lint
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest
