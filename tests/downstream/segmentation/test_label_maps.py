@@ -23,6 +23,7 @@ def test_label_maps_give_the_runs_confusion_again(
     data_root: Path, tiny_protocol: Config, tmp_path: Path
 ) -> None:
     tiny_protocol.segment.multi_scale = (0.5, 1.0)  # several views, whose label maps are not kept
+    tiny_protocol.segment.lr = 0.0  # an untrained network sees more than one class
     words = ["segment", "--backbone", "random:resnet10d_narrow", "--workers", "0"]
     assert main([*words, "--data", str(data_root), "--runs", str(tmp_path)]) == 0
     records, _ = query.by_file(tmp_path, "demo")
@@ -42,6 +43,9 @@ def test_label_maps_give_the_runs_confusion_again(
         pairs = truth[labelled].astype(int) * classes + guess[labelled]
         counted = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
         np.testing.assert_array_equal(counted, kept.total([place]))
+    assert all(len(np.unique(guess)) > 1 for guess in found.guess)
+    of_views = segmentation.load(path.with_name("confusion_ms.npz"))
+    assert (of_views.total() != kept.total()).any(), "other label maps than those of one view"
     root = data_root / configs.config("demo/ade20k").root
     assert [root / file for file in found.files] == sorted(root.rglob("validation/*.jpg"))
 
