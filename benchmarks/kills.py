@@ -5,8 +5,8 @@
 Trains on a small folder of JPEGs, one of them corrupt, in real processes, which real signals end at
 random moments: SIGKILL (of one process, of all, in the middle of writing a state), SIGTERM and
 SIGUSR1. In between, some of the newest states are damaged on the disk. Each time the run is started
-again. In the end its weights, history, state and list of unreadable files are compared with those
-of a run left in peace, without loader processes.
+again. In the end its weights, history, state, logit gaps and list of unreadable files are compared
+with those of a run left in peace, without loader processes.
 
 The processes are forked from one that has imported torch, which saves seconds each, but for the
 setting that goes through torchrun.
@@ -425,6 +425,7 @@ def result(run: Path) -> dict[str, Any]:
         "step": state["step"],
         "history": history,
         "history in the state": state["history"],
+        "gaps": (run / "gaps.npz").read_bytes(),
         "unreadable": (run / "unreadable.tsv").read_bytes(),
     }
 

@@ -138,7 +138,7 @@ def finish(
     teacher_sha256: str | None,
 ) -> None:
     """The record and the exchange file of a finished run."""
-    kept = classification.save(run.out, outcome.right, outcome.counted)
+    kept = [classification.save(run.out, outcome.right, outcome.counted), *loop.written(run.out)]
     run.finish(
         dataset=dataset,
         backbone=record.Backbone(
@@ -150,7 +150,7 @@ def finish(
         metrics=classification.metrics(outcome.right, split, "central crop, last epoch"),
         config=recipe.as_dict(chosen),
         cost=complexity.sized(outcome.cost, chosen.arch, dataset.classes, chosen.eval_resolution),
-        outputs=[kept],
+        outputs=kept,
         teacher_sha256=teacher_sha256,
     )
     about = Exchange(

@@ -16,6 +16,7 @@ from downstream.backbones import timm_features
 from downstream.openmmlab import compat
 from downstream.openmmlab import runner as openmmlab
 from downstream.openmmlab.exact_resume import plain_model
+from downstream.segmentation.label_maps import LabelMapKeeper
 from downstream.task import DownstreamRun
 
 
@@ -62,7 +63,10 @@ def run(run: DownstreamRun) -> None:
         }
 
     def test(runner: Runner) -> dict[str, float]:
+        keeper = LabelMapKeeper(run.out)
+        runner.register_hook(keeper)
         scores = runner.test()
+        runner.hooks.remove(keeper)  # the label maps that are kept are of the single scale
         if cfg.multi_scale:
             again = test_views(runner, cfg.multi_scale, run.out / MULTI_SCALE_CONFUSION.name)
             scores |= {f"{name}_ms": value for name, value in again.items()}

@@ -165,7 +165,7 @@ class Trainer:
         self.total = total_steps(recipe, self.per_epoch)
         self.step = 0
         self.skipped = 0  # steps that the loss scaler left out
-        self.history: list[dict[str, float]] = []  # one entry for each epoch that was evaluated
+        self.history: list[dict[str, Any]] = []  # one entry for each epoch that was evaluated
         self.right = torch.zeros(0, 2, dtype=torch.bool)  # by sample, of the last evaluation
         self.counted = torch.zeros(0, dtype=torch.int64)  # which samples these are
         self.unreadable: dict[str, str] = {}  # files, and the reasons

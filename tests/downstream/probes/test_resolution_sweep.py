@@ -25,6 +25,7 @@ from torch import nn
 
 from core import configs, record
 from core.errors import InputError
+from core.files import sha256_of
 from downstream.__main__ import main
 from downstream.backbones import timm_features
 from downstream.probes import resolution_sweep
@@ -80,13 +81,23 @@ def model_of(path: Path, raw: Callable, arch: str = ARCH) -> nn.Module:
 
 
 @torch.no_grad()
-def top5_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> np.ndarray:
-    """Per-image predictions by timm's transform, one image at a time."""
+def logits_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> torch.Tensor:
+    """Of each image by timm's transform, one image at a time."""
     transform = timm.data.create_transform(
         (3, side, side), interpolation="bicubic", mean=MEAN, std=STD, crop_pct=ratio
     )
     images = [transform(Image.open(file).convert("RGB"))[None] for file in files]
-    return np.concatenate([model(image).topk(5).indices.numpy() for image in images])
+    return torch.cat([model(image) for image in images])
+
+
+def top5_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> np.ndarray:
+    return logits_by_timm(model, files, side, ratio).topk(5).indices.numpy()
+
+
+def gaps_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> np.ndarray:
+    """The largest logit of each image minus the mean of the others."""
+    ranked = np.sort(logits_by_timm(model, files, side, ratio).numpy(), axis=1)
+    return ranked[:, -1] - ranked[:, :-1].mean(axis=1)
 
 
 @torch.no_grad()
@@ -152,8 +163,9 @@ def test_accuracy_is_timms_to_the_last_image(
     files = [images.root / file for file in images.files]
     wanted = [resolution_sweep.Geometry(side, ratio) for side in sides for ratio in ratios]
     device = torch.device("cpu")
-    top, problems = resolution_sweep.predict(timm_features.load(weights), images, wanted, 0, device)
-    assert not problems
+    predicted = resolution_sweep.predict(timm_features.load(weights), images, wanted, 0, device)
+    assert not predicted.problems
+    top = predicted.top
     assert len({top[:, i].tobytes() for i in range(9)}) == 9, "geometry matters here"
     for i, (side, ratio) in enumerate((s, r) for s in sides for r in ratios):
         assert np.array_equal(top[:, i], top5_by_timm(model, files, side, ratio))
@@ -165,6 +177,9 @@ def test_accuracy_is_timms_to_the_last_image(
         assert f"shorter side {int(side / ratio)}, central crop {side}" in metrics[0].detail
     assert found.metrics["top1"] == found.metrics["top1@64/0.875"], "the checkpoint's own"
     assert len(found.metrics) == 2 * 9 + 2
+    gaps = np.load(next((tmp_path / "runs").rglob("gaps.npz")))["gaps"]
+    expected = gaps_by_timm(model, files, 64, 0.875)
+    np.testing.assert_allclose(gaps, expected, rtol=1e-3, atol=1e-3)
     assert (found.stage, found.task) == ("evaluate", "evaluate-images-val")
     assert str(photos) not in found.model_dump_json()
 
@@ -175,9 +190,13 @@ def test_the_geometry_is_the_checkpoints_unless_asked(
     words = ["--images", photos]
     own = run(tmp_path / "a", *words, spec=weights)
     assert set(own.metrics) == {"top1", "top5", "top1@64/0.875", "top5@64/0.875"}
+    (folder,) = (path.parent for path in (tmp_path / "a").rglob("record.json"))
+    kept = {name: sha256_of(folder / name) for name in ("correct.npz", "gaps.npz")}
+    assert own.outputs == kept
     assert "crop ratio 0.875" in capsys.readouterr().out
     other = run(tmp_path / "a", *words, "--resolutions", 48, 32, 48, spec=weights)
     assert set(other.metrics) == {f"top{k}@{side}/0.875" for k in (1, 5) for side in (32, 48)}
+    assert other.outputs == {}, "of no other geometry"
     out = capsys.readouterr().out
     cells = [f"{other.metrics[f'top{k}@32/0.875'].value:.2f}" for k in (1, 5)]
     assert re.search(rf"^ +32 +{cells[0]} / +{cells[1]}$", out, re.MULTILINE)
@@ -215,6 +234,10 @@ def test_the_demos_evaluation_is_its_trainings(
     found = run(tmp_path, "--variant", "d-efficient", "--data", rendered)
     assert found.task == "evaluate"
     assert found.backbone.sha256 == trained.backbone.sha256
+    tasks = ("pretrain", "evaluate")
+    kept = [np.load(tmp_path / f"demo/{it}/d-efficient/seed0/gaps.npz")["gaps"] for it in tasks]
+    assert kept[0].shape == (40,)
+    np.testing.assert_allclose(*kept, rtol=1e-4, atol=1e-4)
     for name in ("top1", "top5"):
         assert found.metrics[name].value == trained.metrics[name].value
         assert found.metrics[name].samples == trained.metrics[name].samples == 40
@@ -313,6 +336,11 @@ def test_files_that_cannot_be_read_do_not_count(
     cut.write_bytes(cut.read_bytes()[:400])
     found = run(tmp_path / "b", "--images", root, spec=weights)
     assert found.metrics["top1"].samples == whole.metrics["top1"].samples - 2
+    before, after = (next((tmp_path / k).rglob("gaps.npz")) for k in "ab")
+    places = np.load(after.with_name("correct.npz"))["samples"]
+    assert len(places) == 4 * CLASSES - 2
+    expected = np.load(before)["gaps"][places]
+    np.testing.assert_allclose(np.load(after)["gaps"], expected, rtol=1e-4, atol=1e-4)
     assert found.dataset.sizes == {"val": 4 * CLASSES}
     (listed,) = (tmp_path / "b").rglob("unreadable.tsv")
     assert [line.split("\t")[0] for line in listed.read_text().splitlines()] == [
@@ -390,6 +418,9 @@ def test_two_processes_count_each_image_once(photos: Path, weights: Path, tmp_pa
     (path,) = (tmp_path / "two").rglob("record.json")
     found = record.read(path)
     assert found.metrics == alone.metrics
+    gaps = [np.load(next((tmp_path / k).rglob("gaps.npz")))["gaps"] for k in ("one", "two")]
+    assert len(gaps[0]) == 4 * CLASSES
+    np.testing.assert_allclose(gaps[1], gaps[0], rtol=1e-4, atol=1e-4)
     assert found.cost.devices == 2
     assert done.stdout.count("resolution") == 1
 

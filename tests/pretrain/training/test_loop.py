@@ -126,6 +126,13 @@ def test_the_history_has_each_epoch_once(make_job: MakeJob, tiny_recipe: Recipe)
     assert [entry["epoch"] for entry in history] == pytest.approx([1, 2, 7 / 3])
     rates = [0.05, *(0.05 * 0.5 * (1 + math.cos(math.pi * t / 4)) for t in (2, 3))]
     assert [entry["lr"] for entry in history] == pytest.approx(rates)
+    warm_up = [0.05 * step / 3 for step in (1, 2, 3)]
+    decay = [0.05 * 0.5 * (1 + math.cos(math.pi * t / 4)) for t in range(4)]
+    kept = [entry["learning_rates"] for entry in history]
+    assert [len(epoch) for epoch in kept] == [3, 3, 1]
+    steps = [point for epoch in kept for point in epoch]
+    assert [at for at, _ in steps] == pytest.approx([step / 3 for step in range(7)])
+    assert [rate for _, rate in steps] == pytest.approx(warm_up + decay)
     assert all(entry["samples"] == 21 and entry["images_per_s"] > 0 for entry in history)
     assert (history[-1]["top1"], history[-1]["top5"]) == (outcome.top1, outcome.top5)
 

@@ -93,6 +93,8 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     for entry in (entry for history in histories for entry in history):
         entry.pop("images_per_s")
     assert histories[0] == histories[1]
+    gaps = [(tmp_path / k / "gaps.npz").read_bytes() for k in ("broken", "straight")]
+    assert gaps[0] == gaps[1]
     saved = [2, 3, 4][save - 1 if after else save - 2]
     assert again == seen[before + len(again) + 16 * saved :], "nothing is read twice"
 
