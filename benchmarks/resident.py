@@ -60,8 +60,8 @@ def ours(
         return loader.batches_of(loader.training(view, places, args.workers))
 
     def from_device() -> Iterator[torch.Tensor]:
-        for draws, *_ in batches(device_cache.Draws(kept, chosen, 0)):
-            yield device_cache.batch(kept, draws, chosen)
+        for draws, *_ in batches(device_cache.AugmentationParameters(kept, chosen, 0)):
+            yield device_cache.augment(kept, draws, chosen)
 
     def from_loader() -> Iterator[torch.Tensor]:
         for pixels, *_ in batches(loader.TrainingView(images, chosen, 0)):

@@ -31,7 +31,7 @@ from timm.optim import create_optimizer_v2
 from timm.utils import NativeScaler
 
 from core.runtime import distributed
-from core.runtime.watch import Watch
+from core.runtime.step_monitor import StepMonitor
 from pretrain import recipe
 from pretrain.images import datasets
 from pretrain.model import architectures
@@ -65,11 +65,11 @@ def ours(args: argparse.Namespace, device: torch.device, colour: bool) -> Step:
     job = trainer.Job(chosen, images, images, out, 0, device, compiled=args.compile)
     moving = trainer.Trainer(job)
     moving.model.train()
-    watch = Watch(device)
+    monitor = StepMonitor(device)
 
     def step(pixels: torch.Tensor, labels: torch.Tensor) -> None:
         loss = moving.train_step([(pixels, labels, [])])
-        watch.look(loss, False, moving.scaler)
+        monitor.check(loss, False, moving.scaler)
 
     return step
 

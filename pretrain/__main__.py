@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     out = runs.run_folder(args.runs, args.protocol, task, label, args.seed)
     teacher = teacher_path(args, chosen)
     whole = datasets.load(chosen.dataset, args.data, "train")
-    train_set = splits.limited(whole, chosen.limit, args.seed)
+    train_set = splits.random_subset(whole, chosen.limit, args.seed)
     test_set = datasets.load(chosen.dataset, args.data, "test")
     settings = recipe.as_dict(chosen)
     teacher_sha256 = weights_of(teacher) if teacher else None
@@ -130,7 +130,7 @@ def refuse_unreadable(out: Path, *sets: datasets.ImageSet, workers: int) -> None
     Raises:
         InputError: some cannot be read; they are listed in the run's folder.
     """
-    problems = [one for images in sets for one in loader.unreadable(images, workers)]
+    problems = [one for images in sets for one in loader.find_unreadable(images, workers)]
     if problems:
         trainer.write_unreadable(out, problems)
         raise InputError(

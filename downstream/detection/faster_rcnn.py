@@ -69,7 +69,7 @@ def build_config(task: Task, detector: str, found: Config, data_root: Path) -> C
     from downstream.detection import voc
 
     size = configs.read_protocol(task.protocol).get("detect", Config())
-    cfg = runner.read_config("detect", detector, found, size, distributed.announced_world())
+    cfg = runner.read_config("detect", detector, found, size, distributed.env_world())
     loaded = timm_features.load(task.exchange)
     runner.fill_backbone(cfg, task.exchange, loaded)
     channels = [level["num_chs"] for level in timm_features.levels(loaded.model)]

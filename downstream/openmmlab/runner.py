@@ -181,7 +181,7 @@ def runner_config(cfg: Config, task: Task, workers: int) -> PlainConfig:
     parts = copy.deepcopy({key: cfg[key] for key in RUNNER_KEYS})
     for name in ("train_dataloader", "test_dataloader"):
         parts[name].num_workers = workers
-        parts[name].worker_init_fn = dict(type="leave_signals_to_parent")
+        parts[name].worker_init_fn = dict(type="ignore_stop_signals")
     training = parts["train_dataloader"]
     training.dataset = dict(type="Placed", seed=task.seed, dataset=training.dataset)
     parts["test_evaluator"].keep = str(task.out / KEPT[task.stage])
@@ -250,14 +250,14 @@ def run(
     settings = without_paths(plain({k: cfg[k] for k in (*RUNNER_KEYS, *OWN_KEYS) if k in cfg}))
     key = [task.name, task.protocol, task.seed, settings, loaded.sha256]
     meter = Meter("/".join(task.out.parts[-3:-1]), task.exchange)
-    with signals.listening() as request, distributed.process_group() as device:
+    with signals.catch_stop_signals() as request, distributed.process_group() as device:
         if not runs.unfinished(task.out, configs.digest([*key, dataset.fingerprint])):
             return
         runner = Runner.from_cfg(runner_config(cfg, task, workers))
         runner.register_hook(Keeper(task.out, task.seed, request, device, meter))
         runner.register_hook(meter)
         runner.train()
-        with loader.naming_dead_workers(workers):
+        with loader.report_dead_workers(workers):
             found = metrics(test(runner), len(runner.test_dataloader.dataset))
         runner.visualizer.close()
         devices = distributed.world()

@@ -104,7 +104,7 @@ def frozen(
     settings = read_settings(task.stage, task.protocol, options)
     loaded = timm_features.load(task.exchange)
     whole, test = (datasets.load(dataset, data_root, role) for role in ("train", "test"))
-    train = splits.part(whole, settings.limit, settings.train_size, task.seed)
+    train = splits.training_subset(whole, settings.limit, settings.train_size, task.seed)
     seen = fingerprint(train, test)
     identity = [
         *(task.name, task.protocol, task.seed, tasks.plain(settings._cfg_dict)),

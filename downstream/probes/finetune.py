@@ -105,7 +105,7 @@ def run(task: Task, dataset: str, data_root: Path, workers: int, options: Sequen
     planned = plan(task, dataset, options, loaded.about)
     whole, test_set = (datasets.load(dataset, data_root, role) for role in ("train", "test"))
     limit = planned.candidates[0].limit
-    train_set = splits.part(whole, limit, planned.train_size, task.seed)
+    train_set = splits.training_subset(whole, limit, planned.train_size, task.seed)
     fingerprint = datasets.fingerprint(train_set, test_set)
     settings = planned.described()
     with distributed.process_group() as device:
@@ -163,7 +163,7 @@ def choose(job: loop.Job, planned: Plan) -> tuple[Recipe, dict[str, float | None
     if len(planned.candidates) == 1:
         return planned.candidates[0], {}, 0.0
     few = planned.train_size is not None
-    kept, held = splits.held_out(job.train.labels, planned.held_out, job.seed, few)
+    kept, held = splits.validation_split(job.train.labels, planned.held_out, job.seed, few)
     parts: tuple[ImageSet, ImageSet] = (job.train.subset(kept), job.train.subset(held))
     scores: dict[str, float | None] = {}
     spent = 0.0

@@ -220,8 +220,8 @@ def run(task: Task, dataset: str | None, args: Namespace) -> None:
     whole = (
         datasets.load(dataset, args.data, "test") if dataset else datasets.load_folder(args.images)
     )
-    images = splits.limited(whole, args.limit, task.seed)
-    answers = datasets.answers(images) if dataset else images.labels[:, None]
+    images = splits.random_subset(whole, args.limit, task.seed)
+    answers = datasets.correct_classes(images) if dataset else images.labels[:, None]
     labels_of = configs.config(dataset).get("labels_of", dataset) if dataset else ""
     check_classes(task.source, about, images, labels_of)
     loaded = load(task.exchange, about, wanted)

@@ -96,7 +96,7 @@ def build_config(task: Task, found: Config, data_root: Path) -> Config:
     """The segmenter's config with the backbone, the data and the protocol's size in it."""
     from downstream.segmentation import mask_datasets
 
-    world = distributed.announced_world()
+    world = distributed.env_world()
     size = configs.read_protocol(task.protocol).get("segment", Config())
     cfg = openmmlab.read_config("segment", "fcn", found, size, world)
     loaded = timm_features.load(task.exchange, output_stride=8)

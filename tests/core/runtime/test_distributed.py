@@ -28,14 +28,14 @@ def test_a_plain_run_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
         values = torch.tensor([1.0, 2.0])
         assert distributed.sum_over_processes(values).tolist() == [1, 2]
         distributed.copy_from_first([values])
-        assert distributed.largest_over_processes(values).tolist() == [1, 2]
+        assert distributed.max_over_processes(values).tolist() == [1, 2]
         assert distributed.from_all("found") == ["found"]
-    assert distributed.announced_world() == 1
+    assert distributed.env_world() == 1
 
 
 def test_what_torchrun_announces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
-    assert distributed.announced_world() == 8
+    assert distributed.env_world() == 8
 
 
 def test_memory_is_in_megabytes() -> None:
@@ -63,7 +63,7 @@ with distributed.process_group() as device:
     held = torch.tensor([rank + 5, rank + 6])
     distributed.copy_from_first([held, held[:1]])
     total = distributed.sum_over_processes(torch.tensor([1.0, 10.0 * rank])).tolist()
-    largest = distributed.largest_over_processes(torch.tensor([5.0 - rank, 10.0 * rank])).tolist()
+    largest = distributed.max_over_processes(torch.tensor([5.0 - rank, 10.0 * rank])).tolist()
     everyones = distributed.from_all({"rank": rank})
 assert not torch.distributed.is_initialized()
 found = (world, told, len(asked), total, held.tolist(), largest, everyones)

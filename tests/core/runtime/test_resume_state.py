@@ -247,7 +247,7 @@ def passed_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"trickbench: {run / NEWEST}: the saved state is damaged (")
-    assert err.endswith("); passed over\n")
+    assert err.endswith("); skipped\n")
     assert err.count("\n") == 1
     assert found["step"] == 9
     assert torch.equal(found["model"]["w"], WEIGHTS + 9)
@@ -328,9 +328,9 @@ def test_only_damaged_states_are_refused(run: Path, capsys: pytest.CaptureFixtur
         resume_state.load_state(run, CPU)
 
     assert str(caught.value) == (
-        f"{run}: every saved state is damaged; remove the folder to start this run again"
+        f"{run}: every saved state is damaged; remove the folder to restart the run"
     )
-    assert capsys.readouterr().err.count("; passed over\n") == 2
+    assert capsys.readouterr().err.count("; skipped\n") == 2
 
 
 class Evil:

@@ -1,4 +1,4 @@
-"""Decoding: Pillow's pixels for every crop, and one line for whatever is no picture."""
+"""Decoding: Pillow's pixels for every crop, and a one-line reason for unreadable bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAME = b"\xff\xc0\x00\x11\x08"  # a baseline frame of three components; height 
 
 @cache
 def photograph(width: int, height: int) -> np.ndarray:
-    """Noise over the octaves, as photographs have it: uint8 [height, width, 3]."""
+    """Noise with the spectrum of photographs: uint8 [height, width, 3]."""
     rng = np.random.default_rng((width, height))
     total = np.full((height, width, 3), 128.0)
     for octave in range(2, 9):
@@ -38,7 +38,7 @@ def saved(image: Image.Image | np.ndarray, kind: str = "JPEG", **options) -> byt
 
 
 def by_pillow(encoded: bytes, box: decode.Box, resolution: int, kind: str) -> np.ndarray:
-    """What torchvision and timm do: decode all, crop, resize."""
+    """As torchvision and timm do it: decode completely, crop, resize."""
     crop = Image.open(io.BytesIO(encoded)).convert("RGB").crop(box)
     return np.asarray(crop.resize((resolution, resolution), FILTERS[kind]), np.int16)
 
@@ -63,7 +63,7 @@ def difference(encoded: bytes, box: decode.Box, resolution: int, kind: str) -> n
     ],
     ids=str,
 )
-def test_crops_are_pillows_but_for_rounding(kind: str, options: dict) -> None:
+def test_crops_are_pillows_up_to_rounding(kind: str, options: dict) -> None:
     encoded = saved(photograph(233, 187), **options)
 
     for box in [(0, 0, 233, 187), (17, 5, 201, 128), (3, 100, 60, 187), (50, 0, 53, 1)]:
@@ -71,8 +71,8 @@ def test_crops_are_pillows_but_for_rounding(kind: str, options: dict) -> None:
             assert difference(encoded, box, resolution, kind).max() <= 2, (box, resolution)
 
 
-def test_every_last_row_is_right() -> None:
-    """The rows below a crop are not decoded; those in it are as if they were."""
+def test_the_last_row_of_a_crop_is_right() -> None:
+    """For every height: rows below the crop are not decoded."""
     encoded = saved(photograph(64, 70))
 
     for lower in range(1, 71):
@@ -84,7 +84,7 @@ def test_every_last_row_is_right() -> None:
 @pytest.mark.parametrize("kind", FILTERS)
 @pytest.mark.parametrize("options", [{}, dict(progressive=True)], ids=str)
 def test_scaled_decoding_stays_close(kind: str, options: dict) -> None:
-    """Crops 4 and 8 times as large as the output, at places that no scaled pixel begins at."""
+    """Crops 4 and 8 times as large as the output that begin between scaled pixels."""
     encoded = saved(photograph(701, 533), **options)
 
     for box in [(0, 0, 701, 533), (13, 7, 601, 469), (95, 31, 699, 527), (1, 2, 420, 390)]:
@@ -94,7 +94,7 @@ def test_scaled_decoding_stays_close(kind: str, options: dict) -> None:
 
 @pytest.mark.parametrize("resolution", [24, 40, 90, 200])
 def test_nothing_is_shifted(resolution: int) -> None:
-    """The centre of mass of a dot, in a crop at every offset: to a tenth of an output pixel."""
+    """The centre of mass of a dot is right to a tenth of an output pixel, at every offset."""
     rows, columns = np.mgrid[:400, :400]
     dot = 20 + 220 * np.exp(-((columns - 163.2) ** 2 + (rows - 241.7) ** 2) / (2 * 12**2))
     encoded = saved(np.repeat(dot[:, :, None], 3, axis=2).round().astype(np.uint8))
@@ -108,7 +108,7 @@ def test_nothing_is_shifted(resolution: int) -> None:
         assert y == pytest.approx((242.2 - upper) * resolution / 373, abs=0.1)
 
 
-def test_pictures_in_memory_follow_the_same_law() -> None:
+def test_pixels_in_memory_are_cropped_like_encoded_ones() -> None:
     pixels = photograph(90, 60)
     encoded, box = saved(pixels, "PNG"), (11, 3, 80, 59)
 
@@ -166,7 +166,7 @@ def deep(value: int, kind: str) -> bytes:
         (saved(of_one_colour("RGB", (200, 100, 50)), keep_rgb=True), (200, 100, 50)),
     ],
 )
-def test_other_pictures_become_rgb(encoded: bytes, rgb: tuple[int, int, int]) -> None:
+def test_other_colours_and_formats_become_rgb(encoded: bytes, rgb: tuple[int, int, int]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert decode.size(encoded) == (24, 16)
@@ -180,7 +180,7 @@ def test_other_pictures_become_rgb(encoded: bytes, rgb: tuple[int, int, int]) ->
 
 def test_orientation_is_ignored() -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # orientation: rotated by 90 degrees
     pixels = photograph(120, 60)
     turned, plain = saved(pixels, exif=exif), saved(pixels)
 
@@ -192,7 +192,7 @@ def test_orientation_is_ignored() -> None:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG that announces so many pixels, and has none."""
+    """A PNG of this size in its header, without any pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checked = kind + content
@@ -213,12 +213,12 @@ def jpeg_of(width: int, height: int) -> bytes:
     ("encoded", "reason"),
     [
         (b"", "empty file"),
-        (b"no picture", "no picture in a known format"),
-        (b"\xff\xd8", "no picture in a known format"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture in a known format"),
+        (b"no image", "not an image in a known format"),
+        (b"\xff\xd8", "not an image in a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image in a known format"),
         (png_of(60000, 60000), "more than 178956970 pixels"),
         (jpeg_of(60000, 60000), "more than 178956970 pixels"),
-        (jpeg_of(0, 30), "no picture in a known format"),
+        (jpeg_of(0, 30), "not an image in a known format"),
         (saved(photograph(40, 30), "PNG")[:-900], "image file is truncated"),
         (saved(photograph(40, 30), "GIF")[:-900], "image file is truncated"),
         (saved(photograph(40, 30), "WEBP")[:-9], "could not create decoder object"),
@@ -233,7 +233,7 @@ def test_the_reason_is_one_line(encoded: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize("encoded", [png_of(60000, 60000), jpeg_of(60000, 60000)])
-def test_bombs_are_known_by_their_header(encoded: bytes) -> None:
+def test_decompression_bombs_are_found_by_their_header(encoded: bytes) -> None:
     with pytest.raises(decode.Unreadable, match="more than 178956970 pixels"):
         decode.size(encoded)
 
@@ -254,12 +254,12 @@ def decoded(encoded: bytes, box: decode.Box) -> np.ndarray | None:
 
 
 @pytest.mark.parametrize("options", [{}, dict(progressive=True), dict(restart_marker_blocks=2)])
-def test_truncated_anywhere_it_is_unreadable_for_every_crop(options: dict) -> None:
+def test_a_file_truncated_anywhere_is_unreadable_for_every_crop(options: dict) -> None:
     encoded = saved(photograph(64, 64), **options)
 
-    # of the end-of-image marker alone Pillow can do without, after a restart marker
+    # Pillow can read a file that lacks only its end marker, after a restart marker
     for end in (*range(0, len(encoded) - 3, 11), len(encoded) - 3):
-        assert not readable(encoded[:end]), "the oracle"
+        assert not readable(encoded[:end]), "Pillow cannot read it"
         for box in [(0, 0, 64, 16), (0, 0, 64, 64)]:
             assert decoded(encoded[:end], box) is None, end
         with pytest.raises(decode.Unreadable):
@@ -269,8 +269,8 @@ def test_truncated_anywhere_it_is_unreadable_for_every_crop(options: dict) -> No
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_damaged_anywhere_pillow_decides() -> None:
-    """Whatever is damaged, a crop is readable if Pillow reads the picture, and has its pixels."""
+def test_a_damaged_file_is_readable_if_pillow_reads_it() -> None:
+    """A crop is readable exactly if Pillow reads the image, and then has Pillow's pixels."""
     rng = np.random.default_rng(0)
     whole = [saved(photograph(64, 64), **o) for o in ({}, dict(progressive=True))]
     outcomes = set()
