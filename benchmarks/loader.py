@@ -369,7 +369,7 @@ def torchvision_crop(encoded: bytes, box: decode.Box, side: int) -> np.ndarray:
 def functions(files: tuple[str, ...], side: int, rounds: int) -> None:
     """Prints the first table."""
     contenders: dict[str, Callable[[bytes, decode.Box, int], np.ndarray]] = {
-        "trickbench": partial(decode.region, interpolation="bilinear"),
+        "trickbench": partial(decode.resized_crop, interpolation="bilinear"),
         "Pillow": partial(pillow_crop, draft=False),
         "Pillow, draft": partial(pillow_crop, draft=True),
         "OpenCV, area": partial(opencv_crop, method=cv2.INTER_AREA),

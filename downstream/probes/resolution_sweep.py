@@ -83,7 +83,7 @@ class Views(loader.EvaluationView):
 
     def __getitem__(self, index: int) -> loader.Sample:
         try:
-            image = decode.whole(self.images.source(index))
+            image = decode.full_image(self.images.source(index))
         except decode.Unreadable as error:
             nothing = torch.zeros(sum(self.lengths), dtype=torch.uint8)
             return nothing, -1, [(self.images.path(index), str(error))]

@@ -59,11 +59,11 @@ def load_folder(folder: Path) -> ImageSet:
     Raises:
         InputError: the folder is missing or has no images.
     """
-    whole = folder.resolve()
+    resolved = folder.resolve()
     wanted = "a folder with a folder of images (.jpeg, .jpg, .png) for each class"
-    name = f"images-{whole.name}"
+    name = f"images-{resolved.name}"
     images = layouts.read_folder(
-        Config(dict(name=name, mirrors=name, get_it=wanted)), whole.parent, whole.name
+        Config(dict(name=name, mirrors=name, get_it=wanted)), resolved.parent, resolved.name
     )
     if not len(images):
         raise InputError(f"{folder}: no images: expected {wanted}")

@@ -1,14 +1,14 @@
 """Image decoding: encoded bytes in, RGB pixels out.
 
-Training needs a small crop of each image: `region`. Most of its time is a JPEG's entropy decoding,
-for which libjpeg-turbo (through simplejpeg) is the fastest library. `region` saves the rest:
+Training needs a small crop of each image: `resized_crop`. Most of the time is a JPEG's entropy
+decoding, for which libjpeg-turbo (through simplejpeg) is the fastest library. The rest is saved:
 
 - rows below the crop: a JPEG is decoded from the top, and the height in its header can be reduced;
 - resizing: torch's antialiased kernels are a vectorised version of Pillow's (equal up to rounding);
 - pixels that the output does not need: if the crop is 4 or 8 times as large as the output, the
   inverse DCT runs at 1/4 or 1/8 of the size. Other scales gave no gain.
 
-Evaluation needs the same pixels as other libraries: `whole` is Pillow's decoder.
+Evaluation needs the same pixels as other libraries: `full_image` is Pillow's decoder.
 
 An image is readable if Pillow can read it, whichever decoder is used. A truncated file is not. A
 complete file with damaged entropy data is, with wrong blocks. EXIF orientation is ignored as in
@@ -62,7 +62,7 @@ def size(source: Source) -> tuple[int, int]:
     return _jpeg_size(source) or _open(source).size
 
 
-def region(
+def resized_crop(
     source: Source, box: Box, resolution: int, interpolation: Literal["bilinear", "bicubic"]
 ) -> np.ndarray:
     """A crop, resized to a square with antialiasing.
@@ -92,10 +92,10 @@ def region(
             if scale == 1:
                 return _resize(pixels, box, resolution, interpolation)
             return _resize_scaled(pixels, box, scale, resolution, interpolation)
-    return _resize(np.array(whole(source)), box, resolution, interpolation)
+    return _resize(np.array(full_image(source)), box, resolution, interpolation)
 
 
-def whole(source: Source) -> Image.Image:
+def full_image(source: Source) -> Image.Image:
     """The full-size image in RGB, exactly as Pillow decodes and converts it.
 
     16-bit greys keep their upper 8 bits (Pillow would clip at 255). Transparency is dropped. Only

@@ -61,7 +61,7 @@ def load(images: ImageSet, device: torch.device) -> CachedImages | None:
     problems: Problems = []
     for index in range(len(images)):
         try:
-            decoded[index] = np.asarray(decode.whole(images.source(index)))
+            decoded[index] = np.asarray(decode.full_image(images.source(index)))
         except decode.Unreadable as error:
             problems.append((images.path(index), str(error)))
     if not decoded:

@@ -62,7 +62,7 @@ class ImageSet:
             InputError: the file is missing or not a readable image.
         """
         try:
-            return decode.whole(self.source(index))
+            return decode.full_image(self.source(index))
         except decode.Unreadable as error:
             raise InputError(f"{self.path(index)}: not a readable image ({error})") from error
 

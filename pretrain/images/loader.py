@@ -73,7 +73,7 @@ class EvaluationView(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         try:
-            image = decode.whole(self.images.source(index))
+            image = decode.full_image(self.images.source(index))
         except decode.Unreadable as error:
             side = self.geometry[0]
             problem = (self.images.path(index), str(error))

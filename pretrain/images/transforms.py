@@ -55,7 +55,7 @@ def for_training(source: decode.Source, rng: np.random.Generator, recipe: Recipe
     """
     side = recipe.train_resolution
     box = random_crop_box(rng, *decode.size(source))
-    crop = decode.region(source, box, side, recipe.interpolation)
+    crop = decode.resized_crop(source, box, side, recipe.interpolation)
     pixels = torch.from_numpy(crop).permute(2, 0, 1)
     if rng.random() < 0.5:
         pixels = pixels.flip(2)

@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def by_pillow(encoded: bytes, box: decode.Box, resolution: int, kind: str) -> np
 
 
 def difference(encoded: bytes, box: decode.Box, resolution: int, kind: str) -> np.ndarray:
-    found = decode.region(encoded, box, resolution, kind)
+    found = decode.resized_crop(encoded, box, resolution, kind)
     assert found.shape == (resolution, resolution, 3)
     assert found.dtype == np.uint8
     return np.abs(found - by_pillow(encoded, box, resolution, kind))
@@ -76,7 +76,7 @@ def test_the_last_row_of_a_crop_is_right() -> None:
     encoded = saved(photograph(64, 70))
 
     for lower in range(1, 71):
-        crop = decode.region(encoded, (0, lower - 1, 64, lower), 64, "bilinear")
+        crop = decode.resized_crop(encoded, (0, lower - 1, 64, lower), 64, "bilinear")
         row = np.asarray(Image.open(io.BytesIO(encoded)))[lower - 1]
         np.testing.assert_array_equal(crop, np.broadcast_to(row, (64, 64, 3)))
 
@@ -101,7 +101,7 @@ def test_nothing_is_shifted(resolution: int) -> None:
 
     for left, upper in zip(range(8, 24), range(23, 7, -1), strict=True):
         box = (left, upper, left + 371, upper + 373)
-        crop = decode.region(encoded, box, resolution, "bilinear")[:, :, 0] - 20.0
+        crop = decode.resized_crop(encoded, box, resolution, "bilinear")[:, :, 0] - 20.0
         weight = np.where(crop > 20, crop, 0)
         y, x = ((np.mgrid[:resolution, :resolution] + 0.5) * weight).sum((1, 2)) / weight.sum()
         assert x == pytest.approx((163.7 - left) * resolution / 371, abs=0.1)
@@ -113,18 +113,18 @@ def test_pixels_in_memory_are_cropped_like_encoded_ones() -> None:
     encoded, box = saved(pixels, "PNG"), (11, 3, 80, 59)
 
     assert decode.size(pixels) == (90, 60)
-    assert decode.whole(pixels).tobytes() == pixels.tobytes()
+    assert decode.full_image(pixels).tobytes() == pixels.tobytes()
     for kind in FILTERS:
-        crop = decode.region(pixels, box, 32, kind)
+        crop = decode.resized_crop(pixels, box, 32, kind)
         assert np.abs(crop - by_pillow(encoded, box, 32, kind)).max() <= 1
-        np.testing.assert_array_equal(decode.region(encoded, box, 32, kind), crop)
+        np.testing.assert_array_equal(decode.resized_crop(encoded, box, 32, kind), crop)
 
 
 def test_evaluation_has_pillows_pixels() -> None:
     for options in ({}, dict(progressive=True), dict(subsampling="4:4:4"), dict(keep_rgb=True)):
         encoded = saved(photograph(233, 187), **options)
         expected = Image.open(io.BytesIO(encoded)).convert("RGB")
-        assert decode.whole(encoded).tobytes() == expected.tobytes()
+        assert decode.full_image(encoded).tobytes() == expected.tobytes()
         assert decode.size(encoded) == (233, 187)
 
 
@@ -170,8 +170,8 @@ def test_other_colours_and_formats_become_rgb(encoded: bytes, rgb: tuple[int, in
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert decode.size(encoded) == (24, 16)
-        image = decode.whole(encoded)
-        crop = decode.region(encoded, (3, 2, 20, 15), 8, "bilinear")
+        image = decode.full_image(encoded)
+        crop = decode.resized_crop(encoded, (3, 2, 20, 15), 8, "bilinear")
 
     assert (image.mode, image.size) == ("RGB", (24, 16))
     for pixels in (np.asarray(image), crop):
@@ -186,8 +186,8 @@ def test_orientation_is_ignored() -> None:
 
     assert turned != plain
     assert decode.size(turned) == (120, 60)
-    assert decode.whole(turned).tobytes() == decode.whole(plain).tobytes()
-    one, two = (decode.region(e, (5, 5, 100, 50), 32, "bilinear") for e in (turned, plain))
+    assert decode.full_image(turned).tobytes() == decode.full_image(plain).tobytes()
+    one, two = (decode.resized_crop(e, (5, 5, 100, 50), 32, "bilinear") for e in (turned, plain))
     np.testing.assert_array_equal(one, two)
 
 
@@ -225,7 +225,8 @@ def jpeg_of(width: int, height: int) -> bytes:
     ],
 )
 def test_the_reason_is_one_line(encoded: bytes, reason: str) -> None:
-    for function in (decode.whole, lambda e: decode.region(e, (0, 0, 20, 20), 8, "bilinear")):
+    crop = partial(decode.resized_crop, box=(0, 0, 20, 20), resolution=8, interpolation="bilinear")
+    for function in (decode.full_image, crop):
         with pytest.raises(decode.Unreadable, match=f"^{reason}") as caught:
             function(encoded)
         assert "\n" not in str(caught.value)
@@ -248,7 +249,7 @@ def readable(encoded: bytes) -> bool:
 
 def decoded(encoded: bytes, box: decode.Box) -> np.ndarray | None:
     try:
-        return decode.region(encoded, box, 16, "bilinear")
+        return decode.resized_crop(encoded, box, 16, "bilinear")
     except decode.Unreadable:
         return None
 
@@ -263,7 +264,7 @@ def test_a_file_truncated_anywhere_is_unreadable_for_every_crop(options: dict) -
         for box in [(0, 0, 64, 16), (0, 0, 64, 64)]:
             assert decoded(encoded[:end], box) is None, end
         with pytest.raises(decode.Unreadable):
-            decode.whole(encoded[:end])
+            decode.full_image(encoded[:end])
     assert decoded(encoded, (0, 0, 64, 16)) is not None
     assert decoded(encoded + b"trailing", (0, 0, 64, 16)) is not None
 
