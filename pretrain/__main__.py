@@ -57,7 +57,7 @@ def start(args: argparse.Namespace, argv: list[str]) -> None:
     chosen = recipe.load(args.variant, args.protocol, options, args.dataset, args.arch)
     teacher = teacher_file(run, chosen, args.teacher)
     whole = datasets.load(chosen.dataset, args.data, "train")
-    train_set = splits.limited(whole, chosen.limit, args.seed)
+    train_set = splits.random_subset(whole, chosen.limit, args.seed)
     test_set = datasets.load(chosen.dataset, args.data, "test")
     settings = recipe.as_dict(chosen)
     teacher_sha256 = weights_of(teacher) if teacher else None
@@ -115,7 +115,7 @@ def refuse_unreadable(out: Path, *sets: datasets.ImageSet, workers: int) -> None
     Raises:
         InputError: some cannot be read; they are listed in the run's folder.
     """
-    problems = [one for images in sets for one in loader.unreadable(images, workers)]
+    problems = [one for images in sets for one in loader.find_unreadable(images, workers)]
     if problems:
         trainer.write_unreadable(out, problems)
         raise InputError(

@@ -85,7 +85,7 @@ class Views(loader.EvaluationView):
 
     def __getitem__(self, index: int) -> loader.Sample:
         try:
-            image = decode.whole(self.images.source(index))
+            image = decode.full_image(self.images.source(index))
         except decode.Unreadable as error:
             nothing = torch.zeros(sum(self.lengths), dtype=torch.uint8)
             return nothing, -1, [(self.images.path(index), str(error))]
@@ -260,8 +260,8 @@ def run(run: DownstreamRun) -> None:
         if dataset
         else datasets.load_folder(Path(run.choices.images or ""))
     )
-    images = splits.limited(whole, limit, run.seed)
-    answers = datasets.answers(images) if dataset else images.labels[:, None]
+    images = splits.random_subset(whole, limit, run.seed)
+    answers = datasets.correct_classes(images) if dataset else images.labels[:, None]
     labels_of = configs.config(dataset).get("labels_of", dataset) if dataset else ""
     check_classes(run.source, about, images, labels_of)
     loaded = load(run.exchange, about, wanted)

@@ -150,8 +150,8 @@ def run(run: DownstreamRun) -> None:
     train, settings = frozen.train, frozen.settings
     x, labels = frozen.training(np.float64)
     classes = len(train.classes)
-    kept, held = splits.held_out(
-        train.labels, settings.held_out, run.seed, few=settings.train_size is not None
+    kept, held = splits.validation_split(
+        train.labels, settings.held_out, run.seed, few_shot=settings.train_size is not None
     )
     right = knn.correct(
         *(x[kept].float(), labels[kept], classes, frozen.x_train[held], train.labels[held]),

@@ -98,7 +98,7 @@ def build_config(run: DownstreamRun, found: Config) -> Config:
     """The segmenter's config with the backbone, the data and the protocol's size in it."""
     from downstream.segmentation import mask_datasets
 
-    world = distributed.announced_world()
+    world = distributed.env_world()
     overlay = configs.read_protocol(run.protocol).get(run.task.name, {})
     cfg = openmmlab.read_config("segment", "fcn", overlay, world)
     loaded = timm_features.load(run.exchange, output_stride=8)

@@ -26,9 +26,9 @@ from core.metrics import classification, logit_gap
 from core.metrics.statistic import values
 from core.record import Cost
 from core.runtime import distributed, signals
-from core.runtime.signals import Request
+from core.runtime.signals import StopRequest
+from core.runtime.step_monitor import StepMonitor
 from core.runtime.tracking import Tracker
-from core.runtime.watch import Watch
 from pretrain.images import loader
 from pretrain.recipe import as_dict
 from pretrain.training import lr_schedule
@@ -68,7 +68,7 @@ def fit(job: Job) -> Outcome:
         Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
         RunError: a loader process died, or what would be saved is not finite.
     """
-    with signals.listening() as request, loader.naming_dead_workers(job.workers):
+    with signals.catch_stop_signals() as request, loader.report_dead_workers(job.workers):
         trainer = Trainer(job)
         view = trainer.training_view()
         writer = None
@@ -99,7 +99,7 @@ def fit(job: Job) -> Outcome:
     )
 
 
-def train_epoch(trainer: Trainer, view: Dataset, request: Request) -> None:
+def train_epoch(trainer: Trainer, view: Dataset, request: StopRequest) -> None:
     """Trains to the end of the epoch, saving on the way."""
     job, recipe = trainer.job, trainer.job.recipe
     epoch, start = divmod(trainer.step, trainer.per_epoch)
@@ -116,23 +116,23 @@ def train_epoch(trainer: Trainer, view: Dataset, request: Request) -> None:
         repeats=recipe.repeats,
     )
     source = loader.batches_of(loader.training(view, batches, job.workers))
-    watch = Watch(job.device)
+    monitor = StepMonitor(job.device)
     trainer.model.train(not job.frozen)
     while trainer.step < end:
         began = time.perf_counter()
         loss = trainer.train_step([next(source) for _ in range(recipe.accumulation)])
-        verdict = watch.look(loss, bool(request), trainer.scaler)
+        status = monitor.check(loss, bool(request), trainer.scaler)
         trainer.count(loss, time.perf_counter() - began)
-        trainer.skipped += verdict.skipped
-        if not verdict.finite:
+        trainer.skipped += status.skipped
+        if not status.finite:
             raise diverged(trainer)
-        if verdict.asked_to_stop:
+        if status.stop_requested:
             stop(trainer, request)
         if trainer.step % job.save_every == 0 and trainer.step < end:
             trainer.save()
         if trainer.step % PROGRESS == 0 and trainer.step < end:
             progress(trainer)
-    # the last step's verdict may not be in yet; all processes go on, or none does
+    # the last step's status may not be in yet; all processes go on, or none does
     if not all(distributed.from_all(math.isfinite(trainer.mean_loss()))):
         raise diverged(trainer)
 
@@ -144,14 +144,14 @@ def diverged(trainer: Trainer) -> Diverged:
     )
 
 
-def stop(trainer: Trainer, request: Request) -> None:
+def stop(trainer: Trainer, request: StopRequest) -> None:
     """Saves, and ends the run.
 
     Raises:
         Interrupted: always.
     """
     trainer.save()
-    request.obey(trainer.job.name, f"step {trainer.step} of {trainer.total}")
+    request.end_run(trainer.job.name, f"step {trainer.step} of {trainer.total}")
 
 
 def progress(trainer: Trainer) -> None:
@@ -163,7 +163,7 @@ def progress(trainer: Trainer) -> None:
         )
 
 
-def evaluate(trainer: Trainer, request: Request) -> np.ndarray:
+def evaluate(trainer: Trainer, request: StopRequest) -> np.ndarray:
     """Adds top-1, top-5 in percent and the number of samples of the test split to the history.
 
     Returns:
@@ -206,7 +206,7 @@ def evaluate(trainer: Trainer, request: Request) -> np.ndarray:
 
 
 def noting(
-    trainer: Trainer, batches: Iterable[loader.Batch], request: Request
+    trainer: Trainer, batches: Iterable[loader.Batch], request: StopRequest
 ) -> Iterator[loader.Batch]:
     """The batches up to a request to stop; what could not be read goes onto the trainer's list."""
     for batch in batches:

@@ -200,13 +200,15 @@ class Trainer:
     def training_view(self) -> Dataset:
         """The training set's samples, or what is drawn for them if it is resident."""
         if self.resident is not None:
-            return device_cache.Draws(self.resident, self.job.recipe, self.job.seed)
+            return device_cache.AugmentationParameters(
+                self.resident, self.job.recipe, self.job.seed
+            )
         return loader.TrainingView(self.job.train, self.job.recipe, self.job.seed)
 
     @cached_property
     def test_view(self) -> loader.EvaluationView:
         recipe = self.job.recipe
-        kind = loader.EvaluationView if self.resident is None else device_cache.Held
+        kind = loader.EvaluationView if self.resident is None else device_cache.CachedEvaluationView
         return kind(self.job.test, recipe.eval_resolution, recipe.crop_ratio, recipe.interpolation)
 
     def resume(self) -> None:
@@ -303,7 +305,7 @@ class Trainer:
         """
         job, recipe = self.job, self.job.recipe
         if self.resident is not None:
-            images = device_cache.batch(self.resident, images, recipe)
+            images = device_cache.augment(self.resident, images, recipe)
         pixels, targets = batch.prepare(
             recipe,
             images.to(job.device, non_blocking=True),

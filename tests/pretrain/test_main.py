@@ -253,8 +253,8 @@ def test_an_interrupted_command_resumes(
     line = last_line(capsys)
     label = "smooth-epochs-2"
     assert line == (
-        f"trickbench: pretrain/{label}: stopped by {number.name} after step 4 of 6, which is "
-        f"saved: the same command goes on from there\n"
+        f"trickbench: pretrain/{label}: stopped by {number.name} after step 4 of 6; the state "
+        f"is saved: run the same command again to resume\n"
     )
     assert not (seed_folder(tmp_path, label) / "record.json").exists()
     monkeypatch.setattr(loop.Trainer, "train_step", whole)

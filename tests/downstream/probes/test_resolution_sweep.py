@@ -213,7 +213,7 @@ def test_a_transformer_at_another_resolution(
     found = run(tmp_path, *words, 96, spec=path)
     model = timm.create_model(arch, num_classes=CLASSES, dynamic_img_size=True).eval()
     model.load_state_dict(raw(path)[0])
-    images = splits.limited(datasets.load_folder(photos), 6, 0)
+    images = splits.random_subset(datasets.load_folder(photos), 6, 0)
     top = top5_by_timm(model, [images.root / file for file in images.files], 96, 0.875)
     right = 100 * np.mean(top[:, 0] == images.labels)
     assert found.metrics["top1@96/0.875"].value == pytest.approx(right)
@@ -269,13 +269,13 @@ def test_the_reassessed_labels_as_published(tmp_path: Path):
     images = datasets.ImageSet(
         "imagenet-real", "imagenet-real", "val", (), np.zeros(50_000, np.int64), tmp_path, files
     )
-    found = datasets.answers(images)
+    found = datasets.correct_classes(images)
     assert int((found[:, 0] >= 0).sum()) == 46_837, "the paper's number of images with labels"
     for row, number in zip(found[:2000], numbers[:2000], strict=True):
         assert row[row >= 0].tolist() == labels[number]
     (tmp_path / "real.json").write_text(json.dumps(labels[:-1]))
     with pytest.raises(InputError, match=r"val_00000001.JPEG to 00050000"):
-        datasets.answers(images)
+        datasets.correct_classes(images)
 
 
 def test_reassessed_labels_are_timms(
@@ -440,7 +440,7 @@ def test_two_processes_count_each_image_once(photos: Path, weights: Path, tmp_pa
         (["--images", "PHOTOS", "--resolutions", "0"], "resolutions are 1 or more"),
         (["--images", "PHOTOS", "--cfg-options", "a=1"], "no further settings"),
         (["--images", "PHOTOS", "--predictions", "x"], "is for a whole data set"),
-        (["--dataset", "cifar10", "--predictions", "x"], "no images without public labels"),
+        (["--dataset", "cifar10", "--predictions", "x"], "no unlabelled test images"),
         (
             ["--dataset", "places365", "--predictions", "x", "--resolutions", "32", "64"],
             "at one resolution and one crop ratio",
