@@ -108,8 +108,7 @@ pretrain evaluate detect segment probe: $(DATA_READY) | $(ENVIRONMENT)
 
 .PHONY: figures report
 figures report: | $(ENVIRONMENT)
-	@$(PYTHON) -m results $@ --protocol $(PROTOCOL) --runs $(RUNS) --data $(DATA) \
-		$(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+	@$(PYTHON) -m results $@ --protocol $(PROTOCOL) --runs $(RUNS) --data $(DATA)
 
 .PHONY: tables
 tables: | $(ENVIRONMENT)
@@ -147,6 +146,7 @@ lint: | $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache --no-logo
 
 test: lint
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest

@@ -15,6 +15,7 @@ COMMANDS = {
     "run": ("core.studies.__main__", "a task, after the pretraining and the teachers it needs"),
     "study": ("core.studies.__main__", "plan or run many backbones on many tasks"),
     "recipes": ("pretrain.recipes_command", "list the recipes, or compare two"),
+    "recipes ablations": ("results.commands.ablations", "Strikes Back's ablations, as commands"),
     **{
         command: (module, next(it.about for it in TASKS.values() if it.command[0] == command))
         for command, module in TASK_MODULES.items()
@@ -40,10 +41,11 @@ def main(argv: list[str] | None = None) -> int:
         print("usage: trickbench COMMAND [OPTIONS]   (trickbench COMMAND --help for its options)\n")
         print("Which backbone, trained how, transfers best? Ours beside the papers' figures.\n")
         for name, (_, about) in COMMANDS.items():
-            print(f"  {name:<10} {about}")
+            print(f"  {name:<18} {about}")
         print("\nmake help lists the targets that also set up the environment and the demo data")
         return 0
-    command, *rest = arguments
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    command, rest = " ".join(arguments[:words]), arguments[words:]
     if command not in COMMANDS:
         # a misspelt command should not wait for torch to be imported
         from difflib import get_close_matches
@@ -52,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"trickbench: unknown command {command!r}: {' or '.join(near)}?", file=sys.stderr)
         return 2
     module, _ = COMMANDS[command]
-    single = module in ("pretrain.__main__", "pretrain.recipes_command", "demo.__main__")
-    return importlib.import_module(module).main(rest if single else [command, *rest])
+    several = module in ("downstream.__main__", "results.__main__")  # commands in one parser
+    return importlib.import_module(module).main([command, *rest] if several else rest)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""How often two equal backbones are called different at 5 %, by simulation.
+"""The false-positive rate of the comparison of two backbones at p <= 0.05, by simulation.
 
     python benchmarks/false_alarms.py            # the table of docs/statistics.md, about a minute
 
-Images differ in how often they are classified right (Beta(4, 1), 80 % on average); a seed moves all
-of its probabilities by one normal draw. Both backbones have the same law; a trial is a paired
-bootstrap as `trickbench compare` makes it, with fewer resamples, the same ones for all trials.
+Both backbones have the same distribution: each image has a probability of being classified
+correctly from Beta(4, 1), 80 % on average, and each seed shifts all probabilities by one normal
+number. A trial is a paired bootstrap as in `trickbench compare`, with fewer resamples, the same
+ones in all trials.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def alarms(
     """The share of trials whose p-value is at most 0.05.
 
     Args:
-        weights: [R, N], how often each image counts in each resample.
+        weights: [R, N], the count of each image in each resample.
     """
     images = weights.shape[1]
     found = 0

@@ -1,15 +1,15 @@
-"""Does a run that is killed again and again end with the bytes of one that never was?
+"""Does a run that is killed many times end with the same bytes as an uninterrupted run?
 
     python benchmarks/kills.py --kills 100 --seed 1
 
-Trains on a small folder of JPEGs, one of them corrupt, in real processes, which real signals end at
-random moments: SIGKILL (of one process, of all, in the middle of writing a state), SIGTERM and
-SIGUSR1. In between, some of the newest states are damaged on the disk. Each time the run is started
-again. In the end its weights, history, state and list of unreadable files are compared with those
-of a run left in peace, without loader processes.
+Trains on a small folder of JPEGs, one of them corrupt, in real processes that receive real signals
+at random moments: SIGKILL (to one process, to all, while a state is being written), SIGTERM and
+SIGUSR1. Some of the newest states are also damaged on disk. The run is restarted after each kill.
+At the end its weights, history, state, logit gaps and list of unreadable files are compared with
+those of a reference run: uninterrupted, without loader processes.
 
-The processes are forked from one that has imported torch, which saves seconds each, but for the
-setting that goes through torchrun.
+Processes are forked from one that has imported torch, which saves seconds for each. The exception
+is the setting with torchrun.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ from pretrain import recipe
 from pretrain.images import datasets, loader
 from pretrain.training import loop, trainer
 
-PATIENCE = 120  # seconds after which an attempt is taken to hang
-SETTLE = 15  # seconds that the processes left over by a killed one have to end by themselves
-DELAY = 0.03  # seconds; up to so long after its mark a kill falls: about a step
-CORRUPT = 7  # of the training images, by number
+PATIENCE = 120  # seconds until an attempt counts as hanging
+SETTLE = 15  # seconds for the children of a killed process to end by themselves
+DELAY = 0.03  # seconds, about a step: the longest delay of a kill after its trigger
+CORRUPT = 7  # the number of the corrupt image of each split
 
 EVERYTHING = recipe.Recipe(
     arch="resnet10_narrow",
@@ -97,7 +97,7 @@ PLAIN = replace(EVERYTHING, cutmix_alpha=0, randaugment=None, repeats=1, drop_pa
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained, and in which processes."""
+    """What is trained, and with which processes."""
 
     name: str
     recipe: recipe.Recipe
@@ -107,7 +107,7 @@ class Setting:
     torchrun: bool = False
 
 
-# and each one's share of the kills
+# settings, and the share of the kills of each
 SETTINGS = (
     (Setting("SGD, all tricks", EVERYTHING, save_every=2), 25),
     (Setting("LAMB, all tricks, 2 workers", LAMB, workers=2), 25),
@@ -119,15 +119,15 @@ SETTINGS = (
 
 
 def render(folder: Path) -> None:
-    """54 images of three classes to train on, 20 to test on; one of each is corrupt."""
+    """Renders 54 training and 20 test images of three classes, one of each split corrupt."""
     rng = np.random.default_rng(5)
     for split, count in (("train", 54), ("val", 20)):
         (folder / split).mkdir(parents=True)
         for i in range(count):
             colour = np.array([(200, 60, 60), (60, 200, 60), (60, 60, 200)][i % 3])
-            picture = np.clip(colour + rng.normal(0, 40, (40, 48, 3)), 0, 255).astype(np.uint8)
+            pixels = np.clip(colour + rng.normal(0, 40, (40, 48, 3)), 0, 255).astype(np.uint8)
             path = folder / split / f"{i:02d}.jpeg"
-            Image.fromarray(picture).save(path)
+            Image.fromarray(pixels).save(path)
             if i == CORRUPT:
                 path.write_bytes(path.read_bytes()[:400])
 
@@ -138,34 +138,34 @@ def image_set(folder: Path, split: str) -> datasets.ImageSet:
     return datasets.ImageSet("rendered", "imagenet", split, ("r", "g", "b"), labels, folder, files)
 
 
-# --- in the process that is to be killed
+# --- in the processes that are killed
 
 
 @dataclass(frozen=True)
 class Orders:
-    """What one process is told: where to work, and, if so, in which write of a state to die."""
+    """The task of one process: where to work, and in which write of a state to die, if any."""
 
     folder: Path
     setting: Setting
     rank: int = 0
     port: int = 0
-    fatal_write: int = 0  # counted from 1; 0 is none
+    fatal_write: int = 0  # counted from 1; 0 for none
     phase: str = ""
 
 
 def drive(orders: Orders) -> None:
-    """Trains, or goes on training, and notes what it does in <folder>/log<rank>."""
+    """Trains or resumes, and logs what it does to <folder>/log<rank>."""
     if os.getpgrp() != os.getpid():
-        os.setpgid(0, 0)  # so that it can be killed together with its loader's processes
+        os.setpgid(0, 0)  # to be killed together with its loader processes
     if orders.port:
         os.environ |= {"RANK": str(orders.rank), "LOCAL_RANK": str(orders.rank)}
         os.environ |= {"WORLD_SIZE": str(orders.setting.processes), "MASTER_ADDR": "127.0.0.1"}
         os.environ |= {"MASTER_PORT": str(orders.port)}
-    multiprocessing.set_start_method("fork", force=True)  # of the loader's processes, as ever
+    multiprocessing.set_start_method("fork", force=True)  # the default for loader processes
     output = os.open(orders.folder / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    faulthandler.register(signal.SIGUSR2, all_threads=True)  # to look into one that hangs
+    faulthandler.register(signal.SIGUSR2, all_threads=True)  # to inspect a process that hangs
     torch.set_num_threads(1)
     rank = int(os.environ.get("RANK", "0"))
     take_notes(orders.folder / f"log{rank}")
@@ -175,9 +175,9 @@ def drive(orders: Orders) -> None:
     try:
         status = errors.exit_status(lambda: train_once(orders.folder, orders.setting))
     except BaseException as error:
-        sys.last_value = error  # where Python keeps it, with all that its frames hold
+        sys.last_value = error  # where Python keeps it, with its frames
         traceback.print_exc()
-    atexit._run_exitfuncs()  # which Python leaves out at the end of a forked process
+    atexit._run_exitfuncs()  # Python does not run them in a forked process
     sys.exit(status)
 
 
@@ -203,7 +203,7 @@ def train_once(folder: Path, setting: Setting) -> None:
 
 
 def take_notes(path: Path) -> None:
-    """Makes the training write a line for each state it starts from, sample, step and save."""
+    """Makes the training log a line for each start, sample, step and saved state."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def note(*words: object) -> None:
@@ -225,12 +225,12 @@ def take_notes(path: Path) -> None:
     resumed = "attempt", os.getpid()
     around(trainer.Trainer, "resume", nothing, lambda it: note(*resumed, it.step))
     around(trainer.Trainer, "train_step", nothing, lambda it, _: note("step", it.step))
-    around(loader.TrainingView, "__getitem__", lambda _, place: note("read", *place), nothing)
+    around(loader.TrainingView, "__getitem__", lambda _, key: note("read", *key), nothing)
     around(resume_state, "write_state", lambda _, step, state: note("save", step), nothing)
 
 
 def die_writing(fatal: int, phase: str) -> None:
-    """Kills the process in a write of a state: with half of it written, all of it, or renamed."""
+    """Kills the process during a write of a state: half written, written, or renamed."""
     save, fsync, rename = resume_state.write_state, os.fsync, os.replace
     saves: list[int] = []
 
@@ -260,7 +260,7 @@ def die_writing(fatal: int, phase: str) -> None:
 
 
 class Wrong(Exception):
-    """Something that must not happen has happened."""
+    """A run did something that it must not do."""
 
 
 @dataclass
@@ -268,12 +268,12 @@ class Attempt:
     """One start of the run, in one process or several."""
 
     processes: list[Any] = field(default_factory=list)  # of multiprocessing
-    agent: subprocess.Popen | None = None  # torchrun's
+    agent: subprocess.Popen | None = None  # torchrun
     logs: list[Path] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)  # how long each log was before this attempt
+    starts: list[int] = field(default_factory=list)  # the length of each log before this attempt
 
     def notes(self, rank: int = 0) -> list[list[str]]:
-        """What a process has noted in this attempt, whole lines only."""
+        """The lines that a process has logged in this attempt, complete ones only."""
         if not self.logs[rank].exists():
             return []
         text = self.logs[rank].read_bytes()[self.starts[rank] :].decode()
@@ -300,12 +300,12 @@ class Attempt:
                 (os.killpg if group else os.kill)(pid, number)
 
     def wait(self) -> None:
-        """Until all processes have ended. One that is left alone is asked to stop, then killed."""
+        """Waits until all processes have ended. Once one has, the others get SIGTERM."""
         began, asked = time.monotonic(), False
         while self.running():
             waited = time.monotonic() - began
             if self.agent is None and not asked and not all(p.is_alive() for p in self.processes):
-                time.sleep(2)  # an orderly end of all; else as torchrun does
+                time.sleep(2)  # for a regular end of all; then SIGTERM, as torchrun does
                 self.send(signal.SIGTERM, [p.pid for p in self.processes if p.is_alive()])
                 asked = True
             if waited > PATIENCE:
@@ -318,7 +318,7 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DE
 
 
 def context() -> Any:
-    """What starts processes; the one that they are forked from is started with the first."""
+    """The multiprocessing context; its fork server starts with the first process."""
     os.environ |= ENVIRONMENT
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["benchmarks.kills", *{"pytest"}.intersection(sys.modules)])
@@ -357,7 +357,7 @@ def start(folder: Path, setting: Setting, fatal_write: int = 0, phase: str = "")
 
 
 def ordered(path: Path) -> Orders:
-    """The orders that a process gets through torchrun."""
+    """The orders of a process started by torchrun."""
     values = json.loads(path.read_text())
     setting = values.pop("setting")
     values["folder"] = Path(values["folder"])
@@ -369,14 +369,14 @@ def ordered(path: Path) -> Orders:
 
 @dataclass
 class Row:
-    """What became of one setting."""
+    """The results of one setting."""
 
     setting: str
     kills: Counter = field(default_factory=Counter)
     damaged: int = 0
     attempts: int = 0
     redone: int = 0
-    runs: int = 0  # finished, and compared
+    runs: int = 0  # finished and compared
 
     @property
     def killed(self) -> int:
@@ -385,19 +385,19 @@ class Row:
 
 @dataclass
 class Reference:
-    """A run that was left in peace."""
+    """An uninterrupted run."""
 
     result: dict[str, Any]
-    reads: list[list[list[str]]]  # by process: which samples it read
-    first_read: list[list[int]]  # by process: how many of them it had read before each step
+    reads: list[list[list[str]]]  # by process: the samples it read
+    first_read: list[list[int]]  # by process: how many it had read before each step
 
 
 def refer(folder: Path, setting: Setting) -> Reference:
-    """Without loader processes, which change nothing."""
+    """Runs a setting without interruption and without loader processes, which change nothing."""
     attempt = start(folder, replace(setting, workers=0, torchrun=False))
     attempt.wait()
     if any(attempt.codes()):
-        raise Wrong(f"{setting.name}: left in peace it ended with {attempt.codes()}")
+        raise Wrong(f"{setting.name}: uninterrupted it ended with {attempt.codes()}")
     reads, firsts = [], []
     for rank in range(setting.processes):
         seen: list[list[str]] = []
@@ -413,7 +413,7 @@ def refer(folder: Path, setting: Setting) -> Reference:
 
 
 def result(run: Path) -> dict[str, Any]:
-    """What must come out the same, byte for byte."""
+    """The results of a run that must be identical byte for byte."""
     state = resume_state.read_state(resume_state.states(run)[0].read_bytes(), torch.device("cpu"))
     history = json.loads((run / "history.json").read_text())
     for entry in (*history, *state["history"]):
@@ -425,6 +425,7 @@ def result(run: Path) -> dict[str, Any]:
         "step": state["step"],
         "history": history,
         "history in the state": state["history"],
+        "gaps": (run / "gaps.npz").read_bytes(),
         "unreadable": (run / "unreadable.tsv").read_bytes(),
     }
 
@@ -432,10 +433,10 @@ def result(run: Path) -> dict[str, Any]:
 def torment(
     setting: Setting, kills: int, rng: random.Random, folder: Path, say: Callable = print
 ) -> Row:
-    """Kills runs of a setting so many times, and compares each that comes to its end.
+    """Kills runs of a setting `kills` times, and compares each finished run with the reference.
 
     Raises:
-        Wrong: with the words that tell what went wrong.
+        Wrong: the message says what went wrong.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "images").exists():
@@ -450,7 +451,7 @@ def torment(
         found = result(place / "run")
         for what, expected in reference.result.items():
             if found[what] != expected:
-                raise Wrong(f"{setting.name}, run {row.runs}: another {what}, see {place}")
+                raise Wrong(f"{setting.name}, run {row.runs}: {what} differs, see {place}")
         left = [path.name for path in (place / "run").glob(".*")]
         if left:
             raise Wrong(f"{setting.name}, run {row.runs}: left behind: {left}")
@@ -468,9 +469,9 @@ def to_its_end(
     reference: Reference,
     row: Row,
 ) -> None:
-    """One run, killed on its way until there were kills enough."""
+    """One run to its end, killed on the way as long as kills are left."""
     reached = 0
-    damaged: dict[Path, bytes] = {}  # states that the disk has spoilt, and their content
+    damaged: dict[Path, bytes] = {}  # damaged states, and their content
     pids: list[int] = []
     while True:
         plan = draw(rng, setting) if row.killed < kills else None
@@ -510,17 +511,17 @@ def to_its_end(
 class Plan:
     """When and how an attempt is killed."""
 
-    kind: str  # of kill, as the table has it
+    kind: str  # of kill: a column of the table
     signal: int
-    word: str  # what is waited for in the notes: "step", "save"; empty: nothing
-    count: int  # how many of these
-    delay: float  # seconds after that
-    group: bool  # together with the loader's processes
+    word: str  # the log entry to wait for: "step", "save", or "" for none
+    count: int  # how many of these entries
+    delay: float  # seconds after the last of them
+    group: bool  # together with the loader processes
     all_processes: bool
     write: tuple[int, str] = (0, "")
 
     def moment(self, attempt: Attempt) -> bool:
-        """Waits for it; False if the attempt has ended before."""
+        """Waits for the moment of the kill; False if the attempt has ended before."""
         while self.word and sum(n[0] == self.word for n in attempt.notes()) < self.count:
             if not attempt.running():
                 return False
@@ -561,7 +562,7 @@ def check(
     expected: list[int],
     damaged: dict[Path, bytes],
 ) -> None:
-    """That an attempt began where it should, read no more than it should, and left its state."""
+    """Checks that an attempt started at the right step, read the right samples and saved."""
     where = f"{setting.name}, {folder.name}, after {kind or 'nothing'}"
     began = []
     for rank in range(setting.processes):
@@ -570,21 +571,21 @@ def check(
             continue
         step = int(notes[0][2])
         began.append(step)
-        # a damaged state may still be whole: not every bit of its file has a meaning
+        # a damaged state can still be valid: not every bit of its file has a meaning
         if step not in {max(expected, default=0), *map(step_of, damaged)}:
-            raise Wrong(f"{where}: went on from step {step}; the states were {expected}")
+            raise Wrong(f"{where}: resumed from step {step}; the states were {expected}")
         seen = reference.reads[rank][: reference.first_read[rank][step]]
         due = reference.reads[rank][len(seen) :]
         read = [n[1:] for n in notes if n[0] == "read"]
         if setting.workers == 0 and read != due[: len(read)]:
             raise Wrong(f"{where}: from step {step} it read other samples than it should")
         if not {*map(tuple, read)}.isdisjoint(map(tuple, seen)):
-            raise Wrong(f"{where}: from step {step} it read samples that it had seen")
+            raise Wrong(f"{where}: from step {step} it read samples again")
     if len(set(began)) > 1:
-        raise Wrong(f"{where}: the processes went on from the steps {began}")
+        raise Wrong(f"{where}: the processes resumed from the steps {began}")
     for code in codes:
         killed = -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
-        # torchrun has a status of its own; one process of two that is left alone ends in an error
+        # torchrun has its own exit status; a process whose peer was killed ends with an error
         if not (code in (0, 75) or killed or (setting.processes > 1 and code == 1)):
             raise Wrong(f"{where}: status {code}, see {folder}")
     if kind in ("", "SIGTERM", "SIGUSR1") and -signal.SIGKILL in codes:
@@ -594,7 +595,7 @@ def check(
             raise Wrong(f"{where}: statuses {codes}: only some processes have saved")
         steps = [int(n[1]) for n in attempt.notes() if n[0] in ("step", "save")]
         if step_of(resume_state.states(folder / "run")[0]) < max(steps):
-            raise Wrong(f"{where}: told to stop, it has not saved step {max(steps)}")
+            raise Wrong(f"{where}: it was told to stop and has not saved step {max(steps)}")
 
 
 def step_of(state: Path) -> int:
@@ -602,7 +603,7 @@ def step_of(state: Path) -> int:
 
 
 def damage(path: Path, rng: random.Random) -> bytes:
-    """Cuts a file off somewhere, or turns one of its bits."""
+    """Truncates a file at a random position, or flips one random bit."""
     content = bytearray(path.read_bytes())
     if rng.random() < 0.5:
         content = content[: rng.randrange(len(content))]
@@ -613,10 +614,10 @@ def damage(path: Path, rng: random.Random) -> bytes:
 
 
 def await_end(pids: list[int]) -> None:
-    """Until the loader's processes of killed attempts have ended too, by themselves.
+    """Waits until the loader processes of killed attempts have ended by themselves.
 
     Raises:
-        Wrong: they have not.
+        Wrong: they have not ended.
     """
     began = time.monotonic()
     while left := [pid for pid in pids if group_is_there(pid)]:
@@ -624,7 +625,7 @@ def await_end(pids: list[int]) -> None:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
-            raise Wrong(f"the groups {left} outlive the processes that led them")
+            raise Wrong(f"the process groups {left} are alive after their leaders have ended")
         time.sleep(0.05)
 
 
@@ -651,7 +652,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--only", default="", help="only settings with these words in their name")
+    parser.add_argument("--only", default="", help="part of the names of the settings: torchrun")
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.drive:

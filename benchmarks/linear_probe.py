@@ -1,14 +1,14 @@
-"""Seconds for a grid of L2 penalties of a linear probe: ours beside scikit-learn's, in one run.
+"""Time to fit a linear probe for a grid of L2 penalties: ours against scikit-learn.
 
     python benchmarks/linear_probe.py                                   # a minute or two
     python benchmarks/linear_probe.py --samples 10000 --dims 2048 --classes 100 --rounds 3
     python benchmarks/linear_probe.py --features FILE.npz               # x [N, D], labels [N]
 
-Both solve the same standardised features in float64 for the same objectives, with the same number
-of threads. scikit-learn runs twice: with its default tolerance, and with `--tolerance`. What a
-solution is worth is its excess: its objective over the least that anyone found for that penalty,
-minus 1, at the worst of the penalties. Only solutions of like excess are worth comparing by time.
-Rounds are interleaved; seconds are medians, and a ratio is the median of each round's ratio.
+Both minimise the same objectives on the same standardised features in float64, with the same number
+of threads. scikit-learn runs twice: with its default tolerance and with `--tolerance`. The quality
+of a solution is its excess: its objective divided by the lowest one that any solver found, minus 1,
+for the worst penalty. Compare times only at a similar excess. Rounds are interleaved; seconds are
+medians over rounds, and ratios are medians of the ratios in each round.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PENALTIES = Config.fromfile(str(Path(__file__).parents[1] / "configs/probe/linea
 
 
 def synthetic(n: int, d: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features like a network's: above 0, correlated, variances falling like 1 / rank."""
+    """Features like a network's: non-negative and correlated, with variances that decay by rank."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % k)
     centres = 0.5 * rng.normal(size=(k, d))
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--dims", type=int, default=512)
     parser.add_argument("--classes", type=int, default=10, help="3 or more")
-    parser.add_argument("--features", type=Path, help="an .npz of x [N, D] and labels [N]")
+    parser.add_argument("--features", type=Path, help="an .npz with x [N, D] and labels [N]")
     parser.add_argument("--tolerance", type=float, default=1e-8, help="scikit-learn's second")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

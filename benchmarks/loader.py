@@ -1,25 +1,25 @@
-"""How fast the training data arrive: trickbench's loader beside timm's, torchvision's and DALI's.
+"""Throughput of training data: trickbench's loader against timm's, torchvision's and DALI's.
 
     python benchmarks/loader.py [--images DIR] [--count 400] [--workers 2] [--rounds 5]
 
-Everything reads the same JPEG files, out of the page cache, with the same law of crops (8 to 100 %
-of the area, aspect 3/4 to 4/3, flipped half the time) and as many workers. Three tables:
+All read the same JPEG files from the page cache, with the same distribution of crops (8 to 100 % of
+the area, aspect 3/4 to 4/3, flipped half the time) and the same number of workers. Three tables:
 
-1. one crop, as a function, in one thread, with its distance from Pillow's pixels;
-2. what a host does when the device does the colours: files to batches of uint8;
-3. the whole training transform of Bag of Tricks on CPUs: files to normalised batches of float.
+1. one crop, as a function, in one thread, and its difference from Pillow's pixels;
+2. the host's part if the device does the colours: files to uint8 batches;
+3. the complete training transform of Bag of Tricks on CPUs: files to normalised float batches.
 
-Each contender runs in a process of its own, in turns, and the medians over the rounds are printed:
+Each loader runs in its own process, in turns. The columns are medians over the rounds:
 
-- images/s: from the first request to the last batch, the start of workers included;
-- images/s per core: over the seconds of CPU that the process and its workers used, from getrusage
-  after the workers have ended, so that other load on the machine matters less; about 0.3 s of it
-  are the start of the processes, alike for all;
+- images/s: from the first request to the last batch, including the start of the workers;
+- images/s per core: per second of CPU time of the process and its workers, from getrusage after
+  they have ended. Other load on the machine affects it less. About 0.3 s are the start of the
+  processes, the same for all;
 - MiB: peak resident memory of the process plus that of its largest worker times their number;
-  pages that processes share count in each.
+  shared pages count in each process.
 
-Without --images they are rendered: noise over the octaves, sensor noise and edges, in sizes and
-bytes like ImageNet's.
+Without --images, images are rendered: noise of several octaves, sensor noise and edges, with pixel
+and file sizes like ImageNet's.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from pretrain import recipe
 from pretrain.images import datasets, decode, loader
 from pretrain.images import transforms as image_transforms
 
-SIZES = {  # width and height: how many in 100, after ImageNet's training set
+SIZES = {  # (width, height): percentage, similar to ImageNet's training set
     (500, 375): 52,
     (500, 333): 10,
     (375, 500): 12,
@@ -76,12 +76,12 @@ SIZES = {  # width and height: how many in 100, after ImageNet's training set
     (1600, 1200): 1,
     (2048, 1536): 1,
 }
-HUE = 0.2  # torchvision adds to hue, in turns: a half turn scaled by 1.4 has moved so far
+HUE = 0.2  # torchvision adds to hue in [0, 1): the same shift as scaling 0.5 by 1.4
 PACKAGES = ("torch", "torchvision", "timm", "pillow", "simplejpeg", "opencv-python-headless")
 
 
 class Job(NamedTuple):
-    """What every contender is given."""
+    """The input of every loader."""
 
     files: tuple[str, ...]
     workers: int
@@ -91,14 +91,14 @@ class Job(NamedTuple):
 
 
 def photograph(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Noise over the octaves, planes with edges, sensor noise: uint8 [height, width, 3]."""
-    picture = np.full((height, width, 3), 128 + rng.uniform(-30, 30), np.float32)
+    """Noise of several octaves, planes with edges, sensor noise: uint8 [height, width, 3]."""
+    image = np.full((height, width, 3), 128 + rng.uniform(-30, 30), np.float32)
     cells, amplitude = 2, 60.0
     while cells < max(width, height):
         shape = (max(2, cells * height // max(width, height)) + 1, cells + 1, 3)
         noise = rng.standard_normal(shape, np.float32)
-        noise = 0.45 * noise + noise.mean(axis=2, keepdims=True)  # grey for the most part
-        picture += amplitude * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+        noise = 0.45 * noise + noise.mean(axis=2, keepdims=True)  # mostly grey
+        image += amplitude * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
         cells, amplitude = 2 * cells, 0.72 * amplitude
     for _ in range(int(rng.integers(4, 12))):
         corners = rng.uniform(-0.1, 1.1, (5, 2)) * (width, height)
@@ -106,18 +106,18 @@ def photograph(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
         cv2.fillConvexPoly(mask, cv2.convexHull(corners.astype(np.int32)), 255, cv2.LINE_AA)
         cover = (mask / np.float32(255) * np.float32(rng.uniform(0.3, 0.9)))[:, :, None]
         colour = rng.uniform(0, 255, 3).astype(np.float32)
-        picture += cover * (colour + 0.4 * (picture - 128) - picture)
-    picture += rng.standard_normal((height, width, 1), np.float32) * np.float32(rng.uniform(5, 11))
-    return np.clip(picture, 0, 255).astype(np.uint8)
+        image += cover * (colour + 0.4 * (image - 128) - image)
+    image += rng.standard_normal((height, width, 1), np.float32) * np.float32(rng.uniform(5, 11))
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def render(folder: Path, index: int) -> None:
-    """One JPEG of the mix: 4:2:0, of quality 92 to 96."""
+    """Renders one JPEG: 4:2:0, quality 92 to 96."""
     rng = np.random.default_rng(index)
     sizes = [size for size, count in SIZES.items() for _ in range(count)]
-    picture = photograph(rng, *sizes[index * 37 % len(sizes)])  # 37: any start is a mix of them
+    pixels = photograph(rng, *sizes[index * 37 % len(sizes)])  # 37: the first ones are mixed too
     quality = int(rng.choice([92, 95, 96]))
-    Image.fromarray(picture).save(folder / f"{index:05d}.jpg", quality=quality, subsampling=2)
+    Image.fromarray(pixels).save(folder / f"{index:05d}.jpg", quality=quality, subsampling=2)
 
 
 def image_set(files: tuple[str, ...]) -> datasets.ImageSet:
@@ -126,7 +126,7 @@ def image_set(files: tuple[str, ...]) -> datasets.ImageSet:
 
 
 class Files(Dataset):
-    """Files for torchvision, opened by Pillow or, as tensors, by torchvision itself."""
+    """A torchvision dataset of files, decoded by Pillow or, to tensors, by torchvision itself."""
 
     def __init__(self, files: tuple[str, ...], transform: Callable, tensors: bool) -> None:
         self.files, self.transform, self.tensors = files, transform, tensors
@@ -142,7 +142,7 @@ class Files(Dataset):
 
 
 class Reader:
-    """Files for timm's own data set."""
+    """A reader for timm's dataset."""
 
     def __init__(self, files: tuple[str, ...]) -> None:
         self.files = files
@@ -151,11 +151,11 @@ class Reader:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[io.BufferedReader, int]:
-        return open(self.files[index], "rb"), 0  # timm's data set reads it, and lets it go
+        return open(self.files[index], "rb"), 0  # timm's dataset reads it and drops it
 
 
 class Lighting:
-    """AlexNet's noise on one float [3, H, W], as torchvision's users add it."""
+    """AlexNet's PCA noise on one float [3, H, W], as an additional torchvision transform."""
 
     def __init__(self, noise: float) -> None:
         self.noise = noise
@@ -192,7 +192,7 @@ def timms(job: Job, colours: bool, jitter: Any = None) -> Iterator[Tensor]:
         use_prefetcher=not colours,
         device=torch.device("cpu"),
     )
-    # the prefetcher normalises on the device; the loader in it is the host's part, in uint8
+    # the prefetcher normalises on the device; its inner loader is the host's part, in uint8
     for images, *_ in made if colours else made.loader:
         yield images
 
@@ -270,7 +270,7 @@ WHOLE: dict[str, Contender] = {
 
 
 class Measured(NamedTuple):
-    """Of one contender in one round."""
+    """The result of one loader in one round."""
 
     rate: float  # images/s
     cpu: float  # seconds per image
@@ -289,15 +289,15 @@ def measure(contender: Contender, job: Job, answer: Connection) -> None:
         assert images.shape[1:] == (3, job.resolution, job.resolution), images.shape
         seen, dtype = seen + len(images), images.dtype
     took = time.perf_counter() - start
-    gc.collect()  # a loader joins its workers when it goes
-    peaks = [resource.getrusage(w).ru_maxrss for w in (-1, 0)]  # of the largest child, and its own
+    gc.collect()  # a loader joins its workers when it is collected
+    peaks = [resource.getrusage(w).ru_maxrss for w in (-1, 0)]  # largest child; this process
     memory = (peaks[1] + job.workers * peaks[0]) / 1024
     used = cpu_seconds() - before
     answer.send((Measured(seen / took, used / seen, memory), seen, str(dtype)))
 
 
 def one_round(contender: Contender, job: Job) -> tuple[Measured, int, str]:
-    """A contender in a fresh process, whose children are its workers."""
+    """Runs a loader in a fresh process, whose children are its workers."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     process = fork.Process(target=measure, args=(contender, job, sender))
@@ -306,7 +306,7 @@ def one_round(contender: Contender, job: Job) -> tuple[Measured, int, str]:
     try:
         return receiver.recv()
     except EOFError as error:
-        raise SystemExit("a contender failed: see above") from error
+        raise SystemExit("a loader failed: see above") from error
     finally:
         process.join()
 
@@ -367,9 +367,9 @@ def torchvision_crop(encoded: bytes, box: decode.Box, side: int) -> np.ndarray:
 
 
 def functions(files: tuple[str, ...], side: int, rounds: int) -> None:
-    """The first table."""
+    """Prints the first table."""
     contenders: dict[str, Callable[[bytes, decode.Box, int], np.ndarray]] = {
-        "trickbench": partial(decode.region, interpolation="bilinear"),
+        "trickbench": partial(decode.resized_crop, interpolation="bilinear"),
         "Pillow": partial(pillow_crop, draft=False),
         "Pillow, draft": partial(pillow_crop, draft=True),
         "OpenCV, area": partial(opencv_crop, method=cv2.INTER_AREA),
@@ -418,13 +418,13 @@ def processor() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=Path, help="a folder of JPEGs, subfolders included")
-    parser.add_argument("--count", type=int, default=400, help="files; rendered: so many")
-    parser.add_argument("--passes", type=int, default=6, help="over the files in a round")
+    parser.add_argument("--count", type=int, default=400, help="files to read or render")
+    parser.add_argument("--passes", type=int, default=6, help="passes over the files in a round")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--resolution", type=int, default=224)
-    parser.add_argument("--recipe", default="b-efficient", help="whose colours and moments")
+    parser.add_argument("--recipe", default="b-efficient", help="for its colours, mean and std")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -435,7 +435,7 @@ def main() -> None:
                 list(pool.map(partial(render, Path(rendered)), range(args.count)))
         found = sorted((args.images or Path(rendered)).rglob("*"))
         files = [str(f.resolve()) for f in found if f.suffix.lower() in (".jpg", ".jpeg")]
-        # spread over the folders of a large set
+        # evenly from all folders of a large dataset
         files = files[:: max(1, len(files) // args.count)][: args.count]
         sizes = np.array([Path(file).stat().st_size for file in files])
         pixels = [decode.size(Path(file).read_bytes()) for file in files]
@@ -452,10 +452,8 @@ def main() -> None:
         chosen = recipe.load(args.recipe, "paper", dict(train_resolution=args.resolution))
         all_files = tuple(files) * args.passes
         job = Job(all_files, args.workers, args.batch, args.resolution, chosen)
-        compare(
-            "The host's part: uint8 batches, colours left to the device", HOST, job, args.rounds
-        )
-        compare("The whole training transform on CPUs: float batches", WHOLE, job, args.rounds)
+        compare("The host's part: uint8 batches, without colours", HOST, job, args.rounds)
+        compare("The complete training transform on CPUs: float batches", WHOLE, job, args.rounds)
 
 
 if __name__ == "__main__":

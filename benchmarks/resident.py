@@ -1,13 +1,13 @@
-"""Training batches per second of small pictures: kept on the device, from our loader, from timm's.
+"""Training throughput on small images: cached on the device, from our loader, from timm's.
 
-    python benchmarks/resident.py                         # 64 x 64 JPEGs rendered here, no workers
-    python benchmarks/resident.py --workers 8 --batch-size 512 --rounds 7        # beside a GPU
-    python benchmarks/resident.py --images DIR             # real ones, of one size
+    python benchmarks/resident.py                         # renders 64 x 64 JPEGs, no workers
+    python benchmarks/resident.py --workers 8 --batch-size 512 --rounds 7        # with a GPU
+    python benchmarks/resident.py --images DIR             # images of one size
 
-Each makes uint8 batches on the device of the same files: random crop, resized, flipped, and with
---randaugment the A3 recipe's RandAugment. Decoding is in the loaders' time, and for the resident
-set apart, as it is done once. Rounds are interleaved; figures are medians, and a ratio is the
-median of each round's ratio.
+All make uint8 batches on the device from the same files: random resized crop, flip, and with
+--randaugment the A3 recipe's RandAugment. The loaders' time includes decoding; the cached images
+are decoded once, which is timed separately. Rounds are interleaved; figures are medians over
+rounds, and ratios are medians of the ratios in each round.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Batches = Callable[[], Iterator[torch.Tensor]]
 
 
 def render(folder: Path, count: int) -> None:
-    """Blurred noise as JPEGs, in two classes."""
+    """Writes blurred noise as JPEGs, in two classes."""
     rng = np.random.default_rng(0)
     for i in range(count):
         noise = Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
@@ -49,19 +49,19 @@ def render(folder: Path, count: int) -> None:
 def ours(
     args: argparse.Namespace, chosen: recipe.Recipe, images: datasets.ImageSet, device: torch.device
 ) -> tuple[Batches, Batches, float]:
-    """Batches of the resident set and of the loader, and the seconds that decoding took."""
+    """Batches of the cached images and of the loader, and the seconds of decoding."""
     began = time.perf_counter()
-    kept = device_cache.load(images, device)
-    assert kept is not None, "pictures of one size"
+    cached = device_cache.load(images, device)
+    assert cached is not None, "images of one size"
     seconds = time.perf_counter() - began
 
     def batches(view: torch.utils.data.Dataset) -> Iterator[loader.Batch]:
-        places = loader.EpochBatches(len(images), args.batch_size, seed=0, epoch=0)
-        return loader.batches_of(loader.training(view, places, args.workers))
+        keys = loader.EpochBatches(len(images), args.batch_size, seed=0, epoch=0)
+        return loader.batches_of(loader.training(view, keys, args.workers))
 
     def from_device() -> Iterator[torch.Tensor]:
-        for draws, *_ in batches(device_cache.Draws(kept, chosen, 0)):
-            yield device_cache.batch(kept, draws, chosen)
+        for parameters, *_ in batches(device_cache.AugmentationParameters(cached, chosen, 0)):
+            yield device_cache.augment(cached, parameters, chosen)
 
     def from_loader() -> Iterator[torch.Tensor]:
         for pixels, *_ in batches(loader.TrainingView(images, chosen, 0)):
@@ -73,7 +73,7 @@ def ours(
 def timms(
     args: argparse.Namespace, chosen: recipe.Recipe, folder: Path, device: torch.device
 ) -> Batches:
-    """timm's, as its train.py calls it, but for colours, which are not ours to compare here."""
+    """Batches of timm's loader, called as in its train.py, without colour jitter."""
     source = create_loader(
         create_dataset("", root=str(folder)),
         input_size=(3, chosen.train_resolution, chosen.train_resolution),
@@ -96,7 +96,7 @@ def timms(
 
 
 @contextmanager
-def pictures(args: argparse.Namespace) -> Iterator[Path]:
+def image_folder(args: argparse.Namespace) -> Iterator[Path]:
     if args.images is not None:
         yield args.images
         return
@@ -106,7 +106,7 @@ def pictures(args: argparse.Namespace) -> Iterator[Path]:
 
 
 def speed(batches: Batches, device: torch.device) -> float:
-    """Images per second of one epoch, start of the workers included."""
+    """Images per second of one epoch, including the start of the workers."""
     began, count = time.perf_counter(), 0
     for pixels in batches():
         count += len(pixels)
@@ -117,8 +117,8 @@ def speed(batches: Batches, device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, help="a folder of one folder per class")
-    parser.add_argument("--count", type=int, default=2048, help="pictures to render")
+    parser.add_argument("--images", type=Path, help="a folder with one folder of images per class")
+    parser.add_argument("--count", type=int, default=2048, help="images to render")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
@@ -130,7 +130,7 @@ def main() -> None:
     )
     if not args.randaugment:
         chosen = replace(chosen, randaugment=None)
-    with pictures(args) as folder:
+    with image_folder(args) as folder:
         images = datasets.load_folder(folder)
         from_device, from_loader, seconds = ours(args, chosen, images, device)
         named = {
@@ -138,13 +138,13 @@ def main() -> None:
             "our loader": from_loader,
             f"timm {timm.__version__}": timms(args, chosen, folder, device),
         }
-        for batches in named.values():  # nothing is measured of the first epoch
+        for batches in named.values():  # the first epoch is not measured
             speed(batches, device)
         rounds = [
             {name: speed(it, device) for name, it in named.items()} for _ in range(args.rounds)
         ]
     print(
-        f"{len(images)} pictures to {SIDE} x {SIDE}, batches of {args.batch_size}, {args.workers} "
+        f"{len(images)} images to {SIDE} x {SIDE}, batches of {args.batch_size}, {args.workers} "
         f"workers, RandAugment {chosen.randaugment or 'off'}, {args.rounds} rounds\n"
         f"{distributed.device_name(device)}, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, Python {platform.python_version()}\n"

@@ -1,14 +1,14 @@
-"""Images per second of one training step: ours beside timm's, in one run, on the same tensors.
+"""Throughput of a training step: ours against timm's, in one run, on the same tensors.
 
-    python benchmarks/step.py                                    # what a CPU can do in a minute
-    python benchmarks/step.py --batch-size 256 --resolution 224 --rounds 10   # a GPU, in fp16
+    python benchmarks/step.py                                    # about a minute on a CPU
+    python benchmarks/step.py --batch-size 256 --resolution 224 --rounds 10   # on a GPU, in fp16
     python benchmarks/step.py --compile ...                      # both through torch.compile
 
-A step is: uint8 pixels to normalised ones, mixup, forward, loss, backward, optimiser; what a loader
-does is not in it (benchmarks/loader.py). timm's is the loop of its train.py, put together from the
-parts that timm's package exports: Mixup, SoftTargetCrossEntropy, NativeScaler and
-create_optimizer_v2. Rounds are interleaved; figures are medians over them, and the ratio is the
-median of each round's ratio.
+A step is normalisation of uint8 pixels, mixup, forward, loss, backward and optimiser, without the
+loader (benchmarks/loader.py measures it). timm's step is the loop of its train.py, built from what
+the timm package exports: Mixup, SoftTargetCrossEntropy, NativeScaler and create_optimizer_v2.
+Rounds are interleaved; figures are medians over rounds, and ratios are medians of the ratios in
+each round.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from timm.optim import create_optimizer_v2
 from timm.utils import NativeScaler
 
 from core.runtime import distributed
-from core.runtime.watch import Watch
+from core.runtime.step_monitor import StepMonitor
 from pretrain import recipe
 from pretrain.images import datasets
 from pretrain.model import architectures
@@ -65,17 +65,17 @@ def ours(args: argparse.Namespace, device: torch.device, colour: bool) -> Step:
     job = trainer.Job(chosen, images, images, out, 0, device, compiled=args.compile)
     moving = trainer.Trainer(job)
     moving.model.train()
-    watch = Watch(device)
+    monitor = StepMonitor(device)
 
     def step(pixels: torch.Tensor, labels: torch.Tensor) -> None:
         loss = moving.train_step([(pixels, labels, [])])
-        watch.look(loss, False, moving.scaler)
+        monitor.check(loss, False, moving.scaler)
 
     return step
 
 
 def timms(args: argparse.Namespace, device: torch.device) -> Step:
-    """timm's loop: its mixup, loss, optimiser and scaler, channels last."""
+    """timm's step: its mixup, loss, optimiser and scaler, channels last."""
     chosen = recipe.load("mixup", "paper", {})
     model = timm.create_model(args.arch, num_classes=CLASSES)
     model = model.to(device, memory_format=torch.channels_last).train()
@@ -108,7 +108,7 @@ def timms(args: argparse.Namespace, device: torch.device) -> Step:
 
 
 def images_per_second(step: Step, args: argparse.Namespace, device: torch.device) -> float:
-    """Over `args.steps` steps on one batch of noise."""
+    """The mean over `args.steps` steps on one batch of noise."""
     generator = torch.Generator().manual_seed(0)
     shape = (args.batch_size, 3, args.resolution, args.resolution)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
@@ -127,15 +127,15 @@ def synchronise(device: torch.device) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Our training step beside timm's.")
+    parser = argparse.ArgumentParser(description="Our training step against timm's.")
     parser.add_argument("--arch", default="resnet50d")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--resolution", type=int, default=96)
-    parser.add_argument("--steps", type=int, default=3, help="a round")
+    parser.add_argument("--steps", type=int, default=3, help="steps in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
-    architectures.create(args.arch, 0)  # an unknown name is said so at once
+    architectures.create(args.arch, 0)  # raises at once if the name is unknown
     with distributed.process_group() as device:
         steps = {
             "timm": timms(args, device),
@@ -143,7 +143,7 @@ def main() -> None:
             "ours, with colour and lighting noise": ours(args, device, colour=True),
         }
         for step in steps.values():
-            images_per_second(step, args, device)  # warms up: kernels are chosen, or compiled
+            images_per_second(step, args, device)  # warm-up: kernels are selected or compiled
         rounds = [
             {name: images_per_second(step, args, device) for name, step in steps.items()}
             for _ in range(args.rounds)

@@ -1,11 +1,11 @@
-"""Seconds to make every table of a protocol from 10,000 records: `trickbench tables`.
+"""Time to make every table of a protocol from 10,000 records: `trickbench tables`.
 
     python benchmarks/tables.py
     python benchmarks/tables.py --records 1000 --rounds 1
 
-The records are of all stages and of the sizes that real ones have (a detection's config is 10 KB),
-five seeds of each run. Files are in the page cache, as they are when a table is made again. A busy
-machine has a longer clock: the processor's time says what the command itself takes.
+The records are of all stages, of realistic sizes (a detection's config is 10 KB), with five seeds
+of each run. Files are in the page cache, as when a table is made a second time. On a busy machine
+the CPU time is more reliable than the wall time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from results.papers import ablations
 from results.papers.tables import TABLE3, TABLES
 from results.tables.spec import PAPER_RECIPES
 
-# Stage, task, data set, metrics, and how many settings its config has.
+# Stage, task, dataset, metrics, and the number of settings in its config.
 TASKS = (
     ("pretrain", "pretrain", "imagenet", ("top1", "top5"), 40),
     ("evaluate", "evaluate-imagenet", "imagenet", ("top1", "top1@224/0.9", "top1@224/0.95"), 10),
@@ -44,14 +44,14 @@ SEEDS = 5
 
 
 def labels(number: int) -> list[str]:
-    """The papers' recipes first, then a user's own."""
+    """The papers' recipes first, then a user's."""
     known = [*PAPER_RECIPES, *(run.label for run in ablations.runs())]
     known += [f"a3-{arch}" for arch in TABLE3.values()]
     return list(dict.fromkeys([*known, *(f"mine-{i}" for i in range(number))]))[:number]
 
 
 def document(task: tuple, label: str, seed: int) -> dict[str, Any]:
-    """A record, as JSON has it."""
+    """A record as JSON."""
     stage, name, data_set, metrics, settings = task
     started = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=seed)
     return {
@@ -96,7 +96,7 @@ def document(task: tuple, label: str, seed: int) -> dict[str, Any]:
 
 
 def write(runs: Path, number: int) -> int:
-    """Records below a folder of runs; returns their bytes."""
+    """Writes records below a folder of runs; returns their total bytes."""
     total = 0
     for label in labels(-(-number // (len(TASKS) * SEEDS))):
         for task in TASKS:
@@ -111,7 +111,7 @@ def write(runs: Path, number: int) -> int:
 
 
 def tabulate(runs: Path) -> tuple[float, float]:
-    """Seconds of `trickbench tables`, on the clock and of the processor."""
+    """Seconds of `trickbench tables`: wall time and CPU time."""
     began, began_processor = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         status = trickbench(["tables", "--protocol", "paper", "--runs", str(runs)])
@@ -133,7 +133,7 @@ def main() -> None:
         f"{args.records} records of {size / args.records / 1000:.1f} KB, {len(TABLES)} tables, "
         f"{platform.machine()}, Python {platform.python_version()}: "
         f"{statistics.median(clock):.2f} s (median of {args.rounds}; {min(clock):.2f} to "
-        f"{max(clock):.2f}), of which the processor's {statistics.median(processor):.2f} s"
+        f"{max(clock):.2f}), CPU time {statistics.median(processor):.2f} s"
     )
 
 

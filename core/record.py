@@ -161,7 +161,7 @@ class Record(_Strict):
     )
     outputs: dict[str, Sha256] = Field(
         default_factory=dict,
-        description="files beside the record with what was found sample by sample, and their hash",
+        description="files beside the record, and their hash: what was found, sample by sample ...",
     )
     cost: Cost
     versions: dict[str, str]

@@ -6,10 +6,14 @@ The command line, the record, the store, the comparisons, the report and the pla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from core.metrics.statistic import PerImage
 
 Unit = Literal["%", "loss", "1", "score"]
 Data = Literal["classification", "detection", "segmentation"]
@@ -17,17 +21,42 @@ Data = Literal["classification", "detection", "segmentation"]
 DETECTORS = ("c4", "fpn")  # files of configs/detect
 
 
+def _named(name: str) -> Any:
+    """What "module:attribute" names."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """A file beside a record with what was found in each test image.
+
+    Attributes:
+        name: of the file.
+        reader: "module:function" from its path to a `core.metrics.statistic.PerImage`.
+    """
+
+    name: str
+    reader: str
+
+    def load(self, path: Path) -> PerImage:
+        """What `path`, a file of this kind, has of each image."""
+        return _named(self.reader)(path)
+
+
 @dataclass(frozen=True)
 class Metric:
     """One number of a task.
 
     Attributes:
-        kept_in: the file beside the record with what it follows from, image by image; "" if none.
+        kept_in: the file with what it follows from, image by image, if there is one.
+        statistic: its name among those of the file, where that is another.
         published: the table and the column of a paper that print it, where one does.
     """
 
     unit: Unit = "%"
-    kept_in: str = ""
+    kept_in: KeptFile | None = None
+    statistic: str = ""
     published: tuple[str, str] | None = None
 
 
@@ -72,14 +101,23 @@ class Task:
     def makes_backbone(self) -> bool:
         return self.command[0] == "pretrain"
 
-    def load(self) -> Any:
+    @property
+    def kept_in(self) -> KeptFile:
+        """The file that the headline follows from."""
+        kept = self.metrics[self.headline].kept_in
+        assert kept is not None, self.name
+        return kept
+
+    def load(self) -> Callable[..., None]:
         """The function that runs it; its module is imported here."""
-        module, _, function = self.entry.partition(":")
-        return getattr(import_module(module), function)
+        return _named(self.entry)
 
 
-CORRECT = "correct.npz"
-DETECTIONS = "detections.npz"
+CORRECT = KeptFile("correct.npz", "core.metrics.classification:load")
+DETECTIONS = KeptFile("detections.npz", "core.metrics.detection:load")
+CONFUSION = KeptFile("confusion.npz", "core.metrics.segmentation:load")
+MULTI_SCALE_CONFUSION = KeptFile("confusion_ms.npz", "core.metrics.segmentation:load")
+
 _ACCURACY = {"top1": Metric(kept_in=CORRECT), "top5": Metric(kept_in=CORRECT)}
 _SOURCE = Metric(kept_in=CORRECT, published=("bag-of-tricks/8", "top1"))
 
@@ -145,10 +183,10 @@ _ALL = (
         data="segmentation",
         datasets=("ade20k",),
         metrics={
-            "miou": Metric(kept_in="confusion.npz", published=("bag-of-tricks/9", "miou")),
-            "pix_acc": Metric(kept_in="confusion.npz", published=("bag-of-tricks/9", "pix_acc")),
-            "miou_ms": Metric(kept_in="confusion_ms.npz"),
-            "pix_acc_ms": Metric(kept_in="confusion_ms.npz"),
+            "miou": Metric(kept_in=CONFUSION, published=("bag-of-tricks/9", "miou")),
+            "pix_acc": Metric(kept_in=CONFUSION, published=("bag-of-tricks/9", "pix_acc")),
+            "miou_ms": Metric(kept_in=MULTI_SCALE_CONFUSION, statistic="miou"),
+            "pix_acc_ms": Metric(kept_in=MULTI_SCALE_CONFUSION, statistic="pix_acc"),
         },
         compared=("miou", "pix_acc"),
         choices=("arch",),
@@ -178,8 +216,3 @@ COMPARED = tuple(task.name for task in _ALL if task.compared)
 def of_command(command: str) -> list[Task]:
     """The tasks that a command of `trickbench` starts: several for `probe`, else one."""
     return [task for task in _ALL if task.command[0] == command]
-
-
-def metric(stage: str, name: str) -> Metric | None:
-    """The declaration of a record's metric; None of one that its task does not declare."""
-    return TASKS[stage].metrics.get(name)

@@ -1,8 +1,8 @@
-"""The rendered demo data: a procedural world in the on-disk layouts of the real data sets.
+"""Rendered demo data: procedural images in the on-disk layouts of the real datasets.
 
-Every image shows objects that are a *shape* filled with a *texture*.  The pre-training set covers
-all shapes and all textures, the downstream sets use combinations it never contains, so what can
-transfer is knowledge of shape and texture and not of labels.  See `demo.taxonomy`.
+Each class of objects is a shape filled with a texture. The pretraining set has all shapes and all
+textures; the downstream sets have other combinations of them. So features of shape and texture can
+transfer, and labels cannot. See `demo.taxonomy`.
 
     from demo.render import render
     from demo.sizes import Sizes

@@ -1,4 +1,4 @@
-"""`python -m demo --out data/demo`: render the demo data; `--sheet sheet.png` shows some of it."""
+"""Renders the demo data: `python -m demo --out data/demo`; `--sheet sheet.png` for a preview."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from demo.sheet import contact_sheet
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0, or 2 when the output folder holds something else."""
+    """Returns 0, or 2 if the output folder holds other files."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--out", type=Path, help="folder of the rendered data sets")
+    parser.add_argument("--out", type=Path, help="folder to render into, for example data/demo")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--sheet", type=Path, help="write examples of every set to this image")
+    parser.add_argument("--sheet", type=Path, help="image of examples to write: sheet.png")
     options = parser.parse_args(arguments)
     if options.out is None and options.sheet is None:
         parser.error("give --out, --sheet or both")
@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         except ForeignFolderError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        elapsed = time.perf_counter() - start
-        print(f"{options.out}: sha256 {manifest['sha256'][:16]}, {elapsed:.0f} s")
+        seconds = f"{time.perf_counter() - start:.0f} s"
+        print(f"{options.out}: sha256 {manifest['sha256'][:16]}, {seconds}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`ADEChallengeData2016/{images,annotations}/{training,validation}`: scenes and their labels."""
+"""`ADEChallengeData2016/{images,annotations}/{training,validation}`: scenes and label maps."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from demo.tasks import Task
 from demo.taxonomy import ADE_STUFF, ADE_THINGS
 
 NAME = "ADEChallengeData2016"
-_HEIGHT, _WIDTHS = 128, (128, 161)  # pixels, widths half-open
+_HEIGHT, _WIDTHS = 128, (128, 161)  # pixels; widths exclude the upper end
 _JPEG_QUALITY = 90
 _PREFIX = {"training": "ADE_train", "validation": "ADE_val"}
 
 
 @dataclass(frozen=True)
 class Record:
-    """The share of an image's pixels of each label, [151]."""
+    """The share of an image's pixels with each label, [151]."""
 
     split: str
     shares: np.ndarray
 
 
 def tasks(sizes: Sizes) -> list[Task]:
-    """All images; their scene categories are drawn with them."""
+    """All images; `write` draws their scene categories."""
     counts = {"training": sizes.ade_training, "validation": sizes.ade_validation}
     return [Task(NAME, split, index) for split, count in counts.items() for index in range(count)]
 
 
 def write(task: Task, root: Path, seed: int) -> Record:
-    """Render one image and its labels into their files under `root`."""
+    """Renders one image and its label map into files below `root`."""
     rng = generator(seed, NAME, task.split, task.index)
     layout = list(PLACES.values())[rng.integers(len(PLACES))]
-    picture, labels = stuff_and_things(rng, layout, _HEIGHT, int(rng.integers(*_WIDTHS)))
+    image, labels = stuff_and_things(rng, layout, _HEIGHT, int(rng.integers(*_WIDTHS)))
     stem = f"{_PREFIX[task.split]}_{task.index + 1:08d}"
     for child in ("images", "annotations"):
         (root / NAME / child / task.split).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(
+    Image.fromarray(image).save(
         root / NAME / "images" / task.split / f"{stem}.jpg", quality=_JPEG_QUALITY
     )
     Image.fromarray(labels).save(root / NAME / "annotations" / task.split / f"{stem}.png")
@@ -50,7 +50,7 @@ def write(task: Task, root: Path, seed: int) -> Record:
 
 
 def finish(root: Path, sizes: Sizes, records: list[Record]) -> dict[str, int]:
-    """Write objectInfo150.txt, with the rows of the ids in use; returns image counts."""
+    """Writes objectInfo150.txt with a row for each label in use; returns image counts."""
     shares = np.stack([record.shares for record in records])
     training = np.array([record.split == "training" for record in records])
     rows = ["Idx\tRatio\tTrain\tVal\tStuff\tName\n"]

@@ -1,4 +1,4 @@
-"""Backgrounds of pictures of objects: gradients, faint textures, horizons and clutter."""
+"""Backgrounds for images of objects: gradients, faint textures, horizons and clutter."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from demo.objects import paint_clutter
 from demo.painting import linear_ramp, mix
-from demo.textures import TEXTURES, Mapping, weave
+from demo.textures import TEXTURES, Mapping, sample_texture
 
 
 def _surface(
     rng: np.random.Generator, rows: slice, cols: slice, textured: float = 0.4
 ) -> np.ndarray:
-    """A gradient, with probability `textured` under a faint texture: [height, width, 3]."""
+    """A gradient, with a faint texture with probability `textured`: [height, width, 3]."""
     middle = rng.uniform(0.15, 0.85, 3)
     spread = rng.uniform(-0.2, 0.2, 3)
     ramp = linear_ramp(rows, cols, rng.uniform(0, 2 * np.pi))
@@ -23,12 +23,12 @@ def _surface(
         side = min(rows.stop - rows.start, cols.stop - cols.start)
         mapping = Mapping.random(rng, max(side * rng.uniform(0.08, 0.3), 4.5))
         tone = rng.uniform(-0.12, 0.12, 3).astype(np.float32)
-        surface += mix(weave(name, mapping, rows, cols, rng), tone, -tone)
+        surface += mix(sample_texture(name, mapping, rows, cols, rng), tone, -tone)
     return surface
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A random background without any object class in it: float32 [height, width, 3]."""
+    """A random background without objects of any class: float32 [height, width, 3]."""
     cols = slice(0, width)
     image = _surface(rng, slice(0, height), cols)
     if rng.random() < 0.4:

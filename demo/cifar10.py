@@ -1,4 +1,4 @@
-"""`cifar-10-batches-py`: 32 x 32 pictures of one object, pickled as the official batches are."""
+"""`cifar-10-batches-py`: 32 x 32 images of one object, pickled like the official batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from demo.imagenet import object_picture
+from demo.imagenet import object_image
 from demo.seeding import generator
 from demo.sizes import Sizes
 from demo.tasks import Task
@@ -18,11 +18,11 @@ from demo.taxonomy import CIFAR10
 NAME = "cifar-10-batches-py"
 SIDE = 32
 _BATCHES = 5
-_PICKLE_PROTOCOL = 2  # of the official files, which Python 2 wrote
+_PICKLE_PROTOCOL = 2  # that of the official files, written by Python 2
 
 
 def tasks(sizes: Sizes) -> list[Task]:
-    """All pictures, batch by batch; the labels take turns, so that any batch is balanced."""
+    """All images, batch by batch, with labels in turn, so that every batch is balanced."""
     batches = {f"data_batch_{number}": sizes.cifar_per_batch for number in range(1, _BATCHES + 1)}
     batches["test_batch"] = sizes.cifar_test
     labels = list(CIFAR10)
@@ -34,9 +34,9 @@ def tasks(sizes: Sizes) -> list[Task]:
 
 
 def write(task: Task, root: Path, seed: int) -> tuple[Task, np.ndarray]:
-    """Render one picture, as channel-planar RGB, uint8 [3072]; `finish` puts them into batches."""
+    """Renders one image as planar RGB, uint8 [3072], for `finish` to write."""
     rng = generator(seed, NAME, task.split, task.index)
-    large = object_picture(rng, CIFAR10[task.category], 2 * SIDE, 2 * SIDE)
+    large = object_image(rng, CIFAR10[task.category], 2 * SIDE, 2 * SIDE)
     small = cv2.resize(large, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return task, small.transpose(2, 0, 1).reshape(-1)
 
@@ -46,7 +46,7 @@ def _dump(content: dict[bytes, Any], path: Path) -> None:
 
 
 def finish(root: Path, sizes: Sizes, records: list[tuple[Task, np.ndarray]]) -> dict[str, int]:
-    """Pickle the batches and their meta data; returns image counts."""
+    """Pickles the batches and their metadata; returns image counts."""
     folder = root / NAME
     folder.mkdir(parents=True)
     labels = list(CIFAR10)

@@ -1,4 +1,4 @@
-"""`imagenet/{train,val}/<wnid>/<wnid>_<n>.JPEG`: one object per picture, of 40 classes."""
+"""`imagenet/{train,val}/<wnid>/<wnid>_<n>.JPEG`: one object per image, of 40 classes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from demo.tasks import Task
 from demo.taxonomy import IMAGENET, ObjectClass
 
 NAME = "imagenet"
-_SIDES = (72, 141)  # pixels, half-open
+_SIDES = (72, 141)  # pixels, without the upper end
 _JPEG_QUALITY = 90
 
 
-def object_picture(
+def object_image(
     rng: np.random.Generator, looks: ObjectClass, height: int, width: int
 ) -> np.ndarray:
-    """A picture of one dominant object: uint8 [height, width, 3]."""
+    """An image of one dominant object: uint8 [height, width, 3]."""
     image = background(rng, height, width)
     side = min(height, width)
     placement = random_placement(
@@ -39,7 +39,7 @@ def object_picture(
 
 
 def tasks(sizes: Sizes) -> list[Task]:
-    """All pictures, class by class."""
+    """All images, class by class."""
     per_class = {
         "train": sizes.imagenet_train_per_class,
         "val": sizes.imagenet_val_per_class,
@@ -53,18 +53,18 @@ def tasks(sizes: Sizes) -> list[Task]:
 
 
 def write(task: Task, root: Path, seed: int) -> None:
-    """Render one picture into its file under `root`."""
+    """Renders one image into its file below `root`."""
     rng = generator(seed, NAME, task.split, task.category, task.index)
     height, width = (int(side) for side in rng.integers(*_SIDES, size=2))
-    picture = object_picture(rng, IMAGENET[task.category], height, width)
+    image = object_image(rng, IMAGENET[task.category], height, width)
     folder = root / NAME / task.split / task.category
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{task.category}_{task.index + 1}.JPEG"
-    Image.fromarray(picture).save(path, quality=_JPEG_QUALITY)
+    Image.fromarray(image).save(path, quality=_JPEG_QUALITY)
 
 
 def finish(root: Path, sizes: Sizes, records: list[None]) -> dict[str, int]:
-    """Write the names of the classes, as Kaggle's copy of ImageNet does; returns image counts."""
+    """Writes the class names as in Kaggle's copy of ImageNet; returns image counts."""
     lines = [f"{wnid} {looks.texture} {looks.shape}\n" for wnid, looks in IMAGENET.items()]
     (root / NAME / "LOC_synset_mapping.txt").write_text("".join(lines))
     return {

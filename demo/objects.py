@@ -1,4 +1,4 @@
-"""Objects: a shape filled with a texture, shaded, and put into an image."""
+"""Objects: a shape filled with a texture, shaded, and painted into an image."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 from demo.painting import contrasting_pair, linear_ramp, mix, paint
 from demo.shapes import SHAPES, Coverage, Placement, coverage
 from demo.taxonomy import ObjectClass
-from demo.textures import TEXTURES, TILT, Mapping, weave
+from demo.textures import TEXTURES, TILT, Mapping, sample_texture
 
-# A material has its typical colours: a hint at the texture, and none at the shape. In turns.
+# The typical hue of each texture, in [0, 1): a hint at the texture but not at the shape.
 _HUES = {name: index / len(TEXTURES) for index, name in enumerate(TEXTURES)}
 _PERIODS_PER_DIAMETER = (3.2, 5.5)
-_SHORTEST_PERIOD = 4.5  # pixels; less is lost to the blur of the camera and to JPEG
+_SHORTEST_PERIOD = 4.5  # pixels; shorter ones do not survive the camera's blur and JPEG
 
 
 def random_placement(
@@ -21,7 +21,7 @@ def random_placement(
     y: tuple[float, float],
     diameter: tuple[float, float],
 ) -> Placement:
-    """A placement drawn from ranges in pixels, about upright, its aspect 1 : 1.3 at most."""
+    """A random placement within ranges in pixels, nearly upright, of aspect up to 1.3."""
     return Placement(
         x=rng.uniform(*x),
         y=rng.uniform(*y),
@@ -31,8 +31,8 @@ def random_placement(
     )
 
 
-def _surround(image: np.ndarray, where: Coverage) -> np.ndarray:
-    """The mean colour [3] of the window that an object is about to be painted on."""
+def _mean_colour(image: np.ndarray, where: Coverage) -> np.ndarray:
+    """The mean colour [3] of the window of a coverage, or of the image if the window is empty."""
     window = image[where.window]
     return window.mean(axis=(0, 1)) if window.size else image.mean(axis=(0, 1))
 
@@ -40,12 +40,12 @@ def _surround(image: np.ndarray, where: Coverage) -> np.ndarray:
 def paint_object(
     image: np.ndarray, looks: ObjectClass, placement: Placement, rng: np.random.Generator
 ) -> Coverage:
-    """Paint an object into `image` [height, width, 3] in random colours; returns what it covers."""
+    """Paints an object in random colours into `image`, [height, width, 3]; returns its coverage."""
     where = coverage(looks.shape, placement, *image.shape[:2])
-    first, second = contrasting_pair(rng, _surround(image, where), _HUES[looks.texture])
+    first, second = contrasting_pair(rng, _mean_colour(image, where), _HUES[looks.texture])
     periods = rng.uniform(*_PERIODS_PER_DIAMETER)
     mapping = Mapping.random(rng, max(placement.diameter / periods, _SHORTEST_PERIOD))
-    weight = weave(looks.texture, mapping, where.rows, where.cols, rng)
+    weight = sample_texture(looks.texture, mapping, where.rows, where.cols, rng)
     shade = 1 + np.float32(rng.uniform(0, 0.3)) * linear_ramp(
         where.rows, where.cols, rng.uniform(0, 2 * np.pi)
     )
@@ -56,28 +56,28 @@ def paint_object(
 def paint_clutter(
     image: np.ndarray, rng: np.random.Generator, count: int, diameter: tuple[float, float]
 ) -> list[Coverage]:
-    """Paint `count` small plain bits of random shapes and colours; returns what each covers."""
+    """Paints `count` small plain shapes in random colours; returns the coverage of each."""
     height, width = image.shape[:2]
     names = list(SHAPES)
-    bits = []
+    clutter = []
     for _ in range(count):
         placement = random_placement(rng, (0, width), (0, height), diameter)
-        bit = coverage(names[rng.integers(len(names))], placement, height, width)
-        paint(image, bit, rng.uniform(0.1, 0.9, 3).astype(np.float32))
-        bits.append(bit)
-    return bits
+        where = coverage(names[rng.integers(len(names))], placement, height, width)
+        paint(image, where, rng.uniform(0.1, 0.9, 3).astype(np.float32))
+        clutter.append(where)
+    return clutter
 
 
 def paint_occluder(
     image: np.ndarray, placement: Placement, rng: np.random.Generator, reach: float
 ) -> Coverage:
-    """Paint a plain square over the rim of an object, `reach` of its radius deep.
+    """Paints a plain square over the edge of the object at `placement`; returns its coverage.
 
-    `placement` is that of the object; returns what the occluder covers.
+    The square covers the object to a depth of `reach` times its radius.
     """
     direction = rng.uniform(0, 2 * np.pi)
     size = placement.diameter * rng.uniform(0.6, 1.1)
-    # A square of diameter d reaches d / sqrt(8) from its centre towards the middle of a side.
+    # from the centre of a square of diameter d to the middle of a side it is d / sqrt(8)
     distance = placement.diameter / 2 * (1 - reach) + size / np.sqrt(8)
     square = Placement(
         x=placement.x + distance * np.cos(direction),

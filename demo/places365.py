@@ -1,4 +1,4 @@
-"""`places365_standard/{train,val}/<category>/*.jpg` with the lists of files and categories."""
+"""`places365_standard/{train,val}/<category>/*.jpg`, with lists of files and categories."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from demo.sizes import Sizes
 from demo.tasks import Task
 
 NAME = "places365_standard"
-_SIDES = (96, 129)  # pixels, half-open
+_SIDES = (96, 129)  # pixels, without the upper end
 _JPEG_QUALITY = 90
 
 
 def tasks(sizes: Sizes) -> list[Task]:
-    """All pictures, category by category."""
+    """All images, category by category."""
     per_category = {
         "train": sizes.places_train_per_category,
         "val": sizes.places_val_per_category,
@@ -31,13 +31,13 @@ def tasks(sizes: Sizes) -> list[Task]:
 
 
 def write(task: Task, root: Path, seed: int) -> Task:
-    """Render one picture into its file under `root`."""
+    """Renders one image into its file below `root`."""
     rng = generator(seed, NAME, task.split, task.category, task.index)
     height, width = (int(side) for side in rng.integers(*_SIDES, size=2))
-    picture, _ = stuff_and_things(rng, PLACES[task.category], height, width)
+    image, _ = stuff_and_things(rng, PLACES[task.category], height, width)
     folder = root / NAME / task.split / task.category
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(folder / _file_name(task), quality=_JPEG_QUALITY)
+    Image.fromarray(image).save(folder / _file_name(task), quality=_JPEG_QUALITY)
     return task
 
 
@@ -47,7 +47,7 @@ def _file_name(task: Task) -> str:
 
 
 def finish(root: Path, sizes: Sizes, records: list[Task]) -> dict[str, int]:
-    """Write the lists of files and of categories; returns image counts."""
+    """Writes the lists of files and of categories; returns image counts."""
     folder = root / NAME
     labels = {category: label for label, category in enumerate(PLACES)}
     lines: dict[str, list[str]] = {"train": [], "val": []}

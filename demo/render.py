@@ -1,6 +1,6 @@
-"""Render all data sets into one folder, spread over processes, reproducibly to the byte.
+"""Renders all datasets into one folder, with several processes and reproducible bytes.
 
-Bytes are those of one version of NumPy, OpenCV and Pillow; another may round or compress otherwise.
+The bytes depend on the versions of NumPy, OpenCV and Pillow.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from demo import ade20k, cifar10, imagenet, places365, voc
 from demo.sizes import Sizes
 from demo.tasks import Task
 
-VERSION = "trickbench-demo-2"  # raise when the same seed renders other bytes
+VERSION = "trickbench-demo-2"  # increase if the same seed renders other bytes
 MANIFEST = "manifest.json"
 _CHUNK = 16  # tasks per message to a process
 
 
 class DataSet(Protocol):
-    """What the module of each data set provides."""
+    """The interface of each dataset's module."""
 
     NAME: str
 
@@ -44,13 +44,14 @@ DATA_SETS: dict[str, DataSet] = {
 
 
 class ForeignFolderError(Exception):
-    """The output folder holds something that this renderer did not write."""
+    """The output folder holds files that this renderer did not write."""
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
-    """The manifest of the rendering at `out`, or None when `out` is missing or an empty folder.
+    """The manifest of the rendering at `out`; None if `out` is missing or empty.
 
-    Raises ForeignFolderError when `out` holds files but no manifest of this renderer.
+    Raises:
+        ForeignFolderError: `out` holds files but no manifest of this renderer.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -60,7 +61,7 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
             return manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise ForeignFolderError(f"{out} exists and is no rendering of this demo: not touching it")
+    raise ForeignFolderError(f"{out} holds other files than the demo data: choose another folder")
 
 
 def render(
@@ -71,12 +72,13 @@ def render(
     processes: int = 1,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Render every data set under `out`, unless that has been done; returns the manifest.
+    """Renders every dataset below `out`, unless it is up to date; returns the manifest.
 
-    Renders into a folder beside `out` and renames it at the end, so that `out` is either complete
-    or as it was.  An older rendering at `out` (another version, seed or sizes) is replaced.
+    Renders into a temporary folder and renames it at the end, so that `out` is either complete or
+    unchanged. An older rendering (another version, seed or sizes) is replaced.
 
-    Raises ForeignFolderError when `out` holds anything else, be it beside an older rendering.
+    Raises:
+        ForeignFolderError: `out` holds other files, with or without an older rendering.
     """
     sizes = sizes or Sizes()
     present = read_manifest(out)
@@ -86,11 +88,10 @@ def render(
         if not changed:
             report(f"{out} is up to date ({VERSION}, seed {seed})")
             return present
-        strangers = {entry.name for entry in out.iterdir()} - {MANIFEST, *DATA_SETS}
-        if strangers:
-            found = ", ".join(sorted(strangers))
-            raise ForeignFolderError(f"{out} has another {changed[0]}, but also holds {found}")
-        report(f"{out} has another {' and '.join(changed)}: rendering it anew")
+        foreign = ", ".join(sorted({p.name for p in out.iterdir()} - {MANIFEST, *DATA_SETS}))
+        if foreign:
+            raise ForeignFolderError(f"{out} has another {changed[0]}; first move away {foreign}")
+        report(f"{out} has another {' and '.join(changed)}: rendering again")
 
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -98,15 +99,15 @@ def render(
         counts = _render_all(scratch, seed, sizes, processes, report)
         manifest = {**wanted, "counts": counts, "sha256": tree_digest(scratch)}
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        scratch.chmod(0o755)  # mkdtemp makes it private
-        _put(scratch, out)
+        scratch.chmod(0o755)  # mkdtemp's 0o700 is private
+        _replace(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return manifest
 
 
 def tree_digest(root: Path) -> str:
-    """SHA-256 over all files under `root` but the manifest: path, length and bytes of each."""
+    """SHA-256 over the path, length and bytes of all files below `root` except the manifest."""
     digest = hashlib.sha256()
     paths = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
     for path in sorted(paths):
@@ -118,10 +119,10 @@ def tree_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _put(scratch: Path, out: Path) -> None:
-    """Move a finished rendering to `out`, in place of an empty folder or an older rendering."""
+def _replace(scratch: Path, out: Path) -> None:
+    """Moves a finished rendering to `out`, replacing an empty folder or an older rendering."""
     if out.exists():
-        # Moved aside, not deleted first: at no time is `out` half a rendering.
+        # renamed before it is deleted, so that `out` is never incomplete
         older = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
         out.rename(older / out.name)
         scratch.rename(out)
@@ -133,7 +134,7 @@ def _put(scratch: Path, out: Path) -> None:
 def _render_all(
     root: Path, seed: int, sizes: Sizes, processes: int, report: Callable[[str], None]
 ) -> dict[str, dict[str, int]]:
-    """Render into `root`; returns the image counts per set and split."""
+    """Renders into `root`; returns image counts by dataset and split."""
     tasks = [task for data_set in DATA_SETS.values() for task in data_set.tasks(sizes)]
     report(f"rendering {len(tasks)} images with {processes} processes, seed {seed}")
     records: dict[str, list[Any]] = {name: [] for name in DATA_SETS}
@@ -145,12 +146,12 @@ def _render_all(
 
 
 def _results(tasks: list[Task], root: Path, seed: int, processes: int) -> Iterator[Any]:
-    """What `write` returns for each task, in order."""
+    """The result of `write` for each task, in order."""
     write = partial(_write, root=root, seed=seed)
     if processes == 1:
         yield from map(write, tasks)
         return
-    # Spawned, not forked: the parent may already run the threads of OpenCV or PyTorch.
+    # not forked: the parent may already run threads of OpenCV or PyTorch
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.imap(write, tasks, chunksize=_CHUNK)

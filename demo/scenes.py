@@ -1,7 +1,6 @@
-"""Scenes: bands of stuff from top to bottom, with objects standing in front of them.
+"""Scenes: bands of stuff (wall, sky, ...) from top to bottom, with things in front of them.
 
-Stuff is told by its texture and by its place, scene categories by their stuff and by the things
-that tend to be in them.
+Kinds of stuff differ in texture and position, scene categories in their stuff and typical things.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from demo.objects import paint_clutter, paint_object, random_placement
 from demo.painting import contrasting_pair, linear_ramp, mix, paint, photograph
 from demo.shapes import Coverage
 from demo.taxonomy import ADE_IGNORE, ADE_LOOKS, ADE_STUFF, ADE_THINGS
-from demo.textures import Mapping, smooth_noise, weave
+from demo.textures import Mapping, sample_texture, smooth_noise
 
-_STRANGERS = 0.2  # share of things that are not of the family of their scene category
+_UNTYPICAL = 0.2  # probability of a thing of any kind, instead of one of the scene's own
 _CLUTTER = (3.0, 9.0)  # diameters in pixels
-_IGNORED_HALF_WIDTH = 0.8  # pixels on either side of the edges of stuff, labelled "ignore"
+_IGNORED_HALF_WIDTH = 0.8  # pixels on either side of an edge between stuff, labelled "ignore"
 
 
 @dataclass(frozen=True)
 class Stuff:
-    """The texture of a kind of stuff (None: smooth clouds) and the profile of its upper edge."""
+    """A kind of stuff: its texture (None: smooth clouds) and the profile of its upper edge."""
 
     texture: str | None
     profile: str  # "level", "rolling", "blocks" or "peaks"
@@ -44,10 +43,10 @@ STUFF: dict[str, Stuff] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """A scene category: its stuff from top to bottom, and the family of things it may contain.
+    """A scene category: its stuff from top to bottom, and its typical things.
 
-    `edges` are the mean heights, as shares of the image from the top, at which each kind of stuff
-    but the first begins.
+    `edges` are the mean upper edges of all stuff but the first, as a share of the image's height
+    from the top.
     """
 
     stuff: tuple[str, ...]
@@ -55,7 +54,7 @@ class Layout:
     things: tuple[str, ...]
 
 
-# Names of Places365.  Some share their stuff and differ in their things, others the reverse.
+# Names of Places365. Some have the same stuff and other things, others the reverse.
 PLACES: dict[str, Layout] = {
     "airfield": Layout(("sky", "grass", "road"), (0.4, 0.65), ("airplane",)),
     "bedroom": Layout(("wall", "floor"), (0.6,), ("sofa",)),
@@ -73,7 +72,7 @@ PLACES: dict[str, Layout] = {
 
 
 def _profile(kind: str, rng: np.random.Generator, width: int) -> np.ndarray:
-    """The upper edge of stuff, [width], in shares of the height of the image, about 0."""
+    """The upper edge of stuff around 0, [width], as a share of the image's height."""
     x = np.linspace(0, 1, width, dtype=np.float32)
     tilt = rng.uniform(-0.04, 0.04) * (2 * x - 1)
     if kind == "rolling":
@@ -90,7 +89,7 @@ def _profile(kind: str, rng: np.random.Generator, width: int) -> np.ndarray:
 
 
 def _surface(name: str, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Stuff of random colours that fills an image: float32 [height, width, 3]."""
+    """An image filled with stuff in random colours: float32 [height, width, 3]."""
     rows, cols = slice(0, height), slice(0, width)
     ramp = linear_ramp(rows, cols, rng.uniform(0, 2 * np.pi))[..., None]
     texture = STUFF[name].texture
@@ -99,19 +98,19 @@ def _surface(name: str, rng: np.random.Generator, height: int, width: int) -> np
         clouds = 0.08 * smooth_noise(0.6 * x, y, rng)[..., None]
         tint = rng.uniform(-0.15, 0.15, 3)
         return (rng.uniform(0.3, 0.9, 3) + ramp * tint + clouds).astype(np.float32)
-    # Fainter than objects are: stuff is the ground that things are the figure of.
+    # with less contrast than objects, so that these stand out
     first, second = contrasting_pair(rng, rng.uniform(0.2, 0.8, 3), contrast=0.2)
     middle, contrast = (first + second) / 2, rng.uniform(0.45, 0.8)
     first, second = (middle + contrast * (colour - middle) for colour in (first, second))
     mapping = Mapping.random(rng, min(height, width) * rng.uniform(0.07, 0.12))
-    weight = weave(texture, mapping, rows, cols, rng)
+    weight = sample_texture(texture, mapping, rows, cols, rng)
     return mix(weight, first, second) * (1 + 0.15 * ramp).astype(np.float32)
 
 
 def _paint_stuff(
     layout: Layout, rng: np.random.Generator, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The image [height, width, 3] and labels uint8 [height, width] of a layout without things."""
+    """A layout without things: image [height, width, 3] and labels uint8 [height, width]."""
     image = _surface(layout.stuff[0], rng, height, width)
     labels = np.full((height, width), ADE_STUFF[layout.stuff[0]], np.uint8)
     y = np.arange(height, dtype=np.float32)[:, None] + 0.5
@@ -130,20 +129,19 @@ def _paint_stuff(
 def stuff_and_things(
     rng: np.random.Generator, layout: Layout, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, uint8 [height, width, 3], and its labels, uint8 [height, width].
+    """A scene: image uint8 [height, width, 3] and labels uint8 [height, width].
 
-    Labels are SceneParse150 ids; clutter and the edges between stuff are 0, "ignore".
+    Labels are SceneParse150 ids; clutter and edges between stuff are 0, "ignore".
     """
     image, labels = _paint_stuff(layout, rng, height, width)
-    for bit in paint_clutter(image, rng, int(rng.integers(0, 6)), _CLUTTER):
-        labels[bit.window][bit.alpha > 0] = ADE_IGNORE
+    for clutter in paint_clutter(image, rng, int(rng.integers(0, 6)), _CLUTTER):
+        labels[clutter.window][clutter.alpha > 0] = ADE_IGNORE
     side = min(height, width)
-    # Things stand on the lowest stuff: the nearer (lower) they are, the larger they look.
+    # things on the ground: the lower in the image, the nearer and the larger
     feet = np.sort(rng.uniform(0.35, 0.9, rng.integers(1, 5)))
     for foot in feet:
-        stranger = rng.random() < _STRANGERS
-        family = tuple(ADE_THINGS) if stranger else layout.things
-        thing = family[rng.integers(len(family))]
+        kinds = tuple(ADE_THINGS) if rng.random() < _UNTYPICAL else layout.things
+        thing = kinds[rng.integers(len(kinds))]
         looks = ADE_LOOKS[thing]
         near = side * (0.1 + 0.5 * foot)
         placement = random_placement(

@@ -1,4 +1,4 @@
-"""Random generators that depend on what is drawn and not on when or where it is drawn."""
+"""Random generators as a function of a key, independent of order and process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def generator(seed: int, *key: str | int) -> np.random.Generator:
-    """The generator of one drawing, e.g. `generator(seed, "voc2007", "test", 17)`.
+    """The generator for one key, for example `generator(seed, "voc2007", "test", 17)`.
 
-    `seed` and the integers of `key` must not be negative.  Equal arguments give equal streams in
-    any process; different ones give independent streams (`SeedSequence` hashes its spawn key).
+    `seed` and integers in `key` must not be negative. Equal arguments give equal streams in any
+    process; others give independent streams (`SeedSequence` hashes its spawn key).
     """
     words = tuple(zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=words)))

@@ -1,7 +1,7 @@
-"""Shapes as closed contours in the unit disc, and their anti-aliased coverage on a pixel grid.
+"""Shapes: closed contours in the unit disc, and their anti-aliased coverage of a pixel grid.
 
-Image coordinates are continuous, in pixels: x to the right, y down, and the pixel in column i
-covers [i, i + 1), so that its centre lies at i + 0.5.
+Image coordinates are continuous, in pixels, x to the right and y down. The pixel in column i covers
+[i, i + 1): its centre is at i + 0.5.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _circle(radius: float = 1.0) -> np.ndarray:
 
 
 def _polygon(corners: int, inner_radius: float | None = None) -> np.ndarray:
-    """A regular polygon, or with `inner_radius` a star of that many points; one corner is up."""
+    """A regular polygon, or a star if `inner_radius` is given, with one corner at the top."""
     count = corners if inner_radius is None else 2 * corners
     angle = np.arange(count) * 2 * np.pi / count - np.pi / 2
     radius = np.ones(count)
@@ -43,7 +43,7 @@ def _cross(half_width: float = 0.3) -> np.ndarray:
 
 
 def _crescent(tip: float = np.deg2rad(50), bite: float = 0.35) -> np.ndarray:
-    """The unit disc less a disc about (bite, 0) whose edge meets the unit circle at +-`tip`."""
+    """The unit disc minus a disc about (bite, 0) that meets the unit circle at angles +-`tip`."""
     inner_tip = np.arctan2(np.sin(tip), np.cos(tip) - bite)
     inner_radius = np.sin(tip) / np.sin(inner_tip)
     inner = _arc(2 * np.pi - inner_tip, inner_tip, inner_radius, bite)
@@ -54,11 +54,11 @@ def _heart() -> np.ndarray:
     t = np.linspace(0, 2 * np.pi, 64)
     x = 16 * np.sin(t) ** 3
     y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
-    contour = np.stack([x, y - 2.5], axis=1)  # about the middle of its height
+    contour = np.stack([x, y - 2.5], axis=1)  # centred vertically
     return contour / np.linalg.norm(contour, axis=1).max()
 
 
-# Contours of each shape, filled by the even-odd rule (a second contour is a hole).
+# The contours of each shape, filled by the even-odd rule: a second contour is a hole.
 SHAPES: dict[str, tuple[np.ndarray, ...]] = {
     "disc": (_circle(),),
     "square": (_polygon(4),),
@@ -73,9 +73,9 @@ SHAPES: dict[str, tuple[np.ndarray, ...]] = {
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a shape lies: centre and diameter in pixels, angle in radians, aspect = width/height.
+    """A shape's centre and diameter in pixels, angle in radians, and aspect = width / height.
 
-    `diameter` is that of the circle about the shape before the aspect, which keeps the area.
+    `diameter` is that of the circumscribed circle at aspect 1; the aspect keeps the area.
     """
 
     x: float
@@ -94,10 +94,9 @@ class Placement:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The part of an image that a shape touches and how much of each pixel there it covers.
+    """A shape's coverage of pixels: `alpha`, float32 in [0, 1], in the window `rows` x `cols`.
 
-    `alpha` is float32 in [0, 1] of the size of the window `rows` x `cols`, which lies inside the
-    image and is empty when the shape lies outside.
+    The window is inside the image, and empty if the shape is outside.
     """
 
     alpha: np.ndarray
@@ -116,15 +115,16 @@ class Coverage:
 
 
 def extent(shape: str, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
-    """The corners (x, y) of the tight box about a placed shape, which may lie outside an image."""
+    """The corners (x, y) of a placed shape's bounding box, which can be outside the image."""
     points = placement.to_image(np.concatenate(SHAPES[shape]))
     return points.min(axis=0), points.max(axis=0)
 
 
 def coverage(shape: str, placement: Placement, height: int, width: int) -> Coverage:
-    """Anti-aliased coverage of `shape` in an image of height x width pixels.
+    """The anti-aliased coverage of a shape in an image of height x width pixels.
 
-    Raises KeyError for an unknown shape.
+    Raises:
+        KeyError: unknown shape.
     """
     contours = [placement.to_image(contour) for contour in SHAPES[shape]]
     lower, upper = extent(shape, placement)
@@ -137,7 +137,7 @@ def coverage(shape: str, placement: Placement, height: int, width: int) -> Cover
 
     fine = np.zeros(((bottom - top) * _SUPERSAMPLING, (right - left) * _SUPERSAMPLING), np.uint8)
     fixed = [
-        # OpenCV puts the centre of a pixel at its integer coordinate, hence the half pixel.
+        # OpenCV's pixel centres are at integers, hence the half pixel
         np.round(((contour - (left, top)) * _SUPERSAMPLING - 0.5) * 2**_FIXED_POINT_BITS).astype(
             np.int32
         )

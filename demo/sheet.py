@@ -1,4 +1,4 @@
-"""A contact sheet: examples of every data set with their classes, boxes and labels."""
+"""A contact sheet: examples of every dataset with classes, boxes and labels."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from demo.imagenet import object_picture
+from demo.imagenet import object_image
 from demo.scenes import PLACES, stuff_and_things
 from demo.seeding import generator
 from demo.taxonomy import ADE_STUFF, ADE_THINGS, CIFAR10, IMAGENET
 from demo.voc import object_scene
 
 _COLUMNS = 10
-_CELL = 128  # pixels: the side of the square that an example is fitted into
-_CAPTION = 14  # pixels below it
+_CELL = 128  # pixels: the side of an example's square
+_CAPTION = 14  # pixels below the square
 
 
 def label_colours() -> np.ndarray:
-    """A colour for each SceneParse150 id, uint8 [151, 3]; "ignore" is black."""
+    """A colour for each SceneParse150 id, uint8 [151, 3]; 0, "ignore", is black."""
     colours = generator(0, "label colours").integers(40, 256, (151, 3)).astype(np.uint8)
     colours[0] = 0
     return colours
@@ -27,21 +27,21 @@ def label_colours() -> np.ndarray:
 
 def _objects(seed: int) -> Iterable[tuple[Image.Image, str]]:
     for wnid, looks in IMAGENET.items():
-        picture = object_picture(generator(seed, "sheet", wnid), looks, 112, 112)
-        yield Image.fromarray(picture), f"{looks.texture} {looks.shape}"
+        pixels = object_image(generator(seed, "sheet", wnid), looks, 112, 112)
+        yield Image.fromarray(pixels), f"{looks.texture} {looks.shape}"
 
 
 def _tiny_objects(seed: int) -> Iterable[tuple[Image.Image, str]]:
     for name, looks in CIFAR10.items():
-        picture = object_picture(generator(seed, "sheet", name), looks, 64, 64)
-        tiny = Image.fromarray(picture).resize((32, 32), Image.Resampling.BOX)
+        pixels = object_image(generator(seed, "sheet", name), looks, 64, 64)
+        tiny = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BOX)
         yield tiny.resize((_CELL, _CELL), Image.Resampling.NEAREST), f"cifar: {name}"
 
 
 def _boxes(seed: int) -> Iterable[tuple[Image.Image, str]]:
     for index in range(2 * _COLUMNS):
-        picture, instances = object_scene(generator(seed, "sheet", "voc", index), 120, 160)
-        image = Image.fromarray(picture)
+        pixels, instances = object_scene(generator(seed, "sheet", "voc", index), 120, 160)
+        image = Image.fromarray(pixels)
         draw = ImageDraw.Draw(image)
         for instance in instances:
             xmin, ymin, xmax, ymax = (bound - 1 for bound in instance.box)
@@ -63,14 +63,14 @@ def _labels(seed: int) -> Iterable[tuple[Image.Image, str]]:
     for index in range(_COLUMNS):
         layout = list(PLACES.values())[(5 * index + 1) % len(PLACES)]
         rng = generator(seed, "sheet", "ade", index)
-        picture, labels = stuff_and_things(rng, layout, 128, 128)
-        yield Image.fromarray(picture), "ade: picture"
+        pixels, labels = stuff_and_things(rng, layout, 128, 128)
+        yield Image.fromarray(pixels), "ade: image"
         present = (names[label] for label in np.unique(labels) if label in names)
         yield Image.fromarray(label_colours()[labels]), " ".join(present)
 
 
 def contact_sheet(seed: int = 0) -> Image.Image:
-    """Examples of all sets as one RGB image, ten to a row: objects, boxes, scenes, labels."""
+    """Examples of all datasets in one RGB image, ten per row."""
     parts: tuple[Callable[[int], Iterable[tuple[Image.Image, str]]], ...] = (
         _objects,
         _tiny_objects,
@@ -82,9 +82,9 @@ def contact_sheet(seed: int = 0) -> Image.Image:
     rows = -(-len(cells) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * (_CELL + 4), rows * (_CELL + _CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, (picture, caption) in enumerate(cells):
+    for index, (image, caption) in enumerate(cells):
         left, top = index % _COLUMNS * (_CELL + 4), index // _COLUMNS * (_CELL + _CAPTION)
-        picture.thumbnail((_CELL, _CELL))
-        sheet.paste(picture, (left, top))
+        image.thumbnail((_CELL, _CELL))
+        sheet.paste(image, (left, top))
         draw.text((left, top + _CELL), caption[:22], fill="black")
     return sheet

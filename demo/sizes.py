@@ -1,4 +1,4 @@
-"""How many images each rendered set has."""
+"""The number of images in each rendered dataset."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """Image counts per set; per class or category where the real set is balanced that way.
+    """Image counts by dataset, and by class or category where the real dataset is balanced.
 
-    No image depends on these numbers: the first images of a larger set are those of a smaller one.
+    No image depends on these numbers: a larger dataset begins with the images of a smaller one.
     """
 
     imagenet_train_per_class: int = 100

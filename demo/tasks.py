@@ -1,4 +1,4 @@
-"""The unit of rendering: one image of one data set."""
+"""The unit of rendering: one image of one dataset."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Task:
-    """One image to render, independent of every other.
+    """One image to render, independently of all others.
 
-    `index` counts from 0 within (dataset, split, category); `category` is the class or scene
-    category of the sets that have one per image and empty for the others.
+    `index` counts from 0 within (dataset, split, category). `category` is the class or scene
+    category, or "" in datasets that do not have one per image.
     """
 
     dataset: str

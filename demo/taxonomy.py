@@ -1,9 +1,9 @@
-"""Which (shape, texture) pair is which class in which data set.
+"""The (shape, texture) pair of each class of each dataset.
 
-Of the 8 x 8 table of pairs, five (wrapped) diagonals are the pre-training classes: 40 pairs, five
-of each shape and five of each texture.  The other three, 24 pairs, are held out for the downstream
-sets.  VOC and CIFAR-10 share the pairs of the classes that they share in
-reality (VOC's aeroplane is CIFAR's airplane); ADE20K's things look like VOC's.
+Of the 8 x 8 table of pairs, five (wrapped) diagonals are the pretraining classes: 40 pairs, five of
+each shape and five of each texture. The other three, 24 pairs, are held out for the downstream
+datasets. A class has the same pair in VOC and CIFAR-10 (aeroplane, airplane), and ADE20K's things
+look like VOC's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from demo.textures import TEXTURES
 
 @dataclass(frozen=True, order=True)
 class ObjectClass:
-    """The looks of a class of objects: both names are needed to tell it from all others."""
+    """The looks of a class: the shape alone or the texture alone does not identify it."""
 
     shape: str
     texture: str
@@ -26,7 +26,7 @@ _HELD_OUT_DIAGONALS = (0, 3, 5)
 
 
 def _pairs(held_out: bool) -> tuple[ObjectClass, ...]:
-    """The pairs on the held-out diagonals or on the others, diagonal by diagonal."""
+    """The pairs on the held-out diagonals, or on the others, diagonal by diagonal."""
     shapes, textures = list(SHAPES), list(TEXTURES)
     return tuple(
         ObjectClass(shape, textures[(row + diagonal) % len(textures)])
@@ -39,7 +39,7 @@ def _pairs(held_out: bool) -> tuple[ObjectClass, ...]:
 SOURCE_CLASSES = _pairs(held_out=False)
 _HELD_OUT = _pairs(held_out=True)
 
-# n00000001 ... n00000040, as WordNet ids name the folders of ImageNet.
+# n00000001 ... n00000040, in the format of ImageNet's WordNet ids.
 IMAGENET: dict[str, ObjectClass] = {
     f"n{number:08d}": pair for number, pair in enumerate(sorted(SOURCE_CLASSES), start=1)
 }
@@ -51,10 +51,10 @@ _VOC_NAMES = (
     "tvmonitor",
 )
 # fmt: on
-# The last four held-out pairs are left: three for classes that only CIFAR-10 has, one spare.
+# Of the last four held-out pairs, three are for classes that only CIFAR-10 has; one is unused.
 VOC: dict[str, ObjectClass] = dict(zip(_VOC_NAMES, _HELD_OUT[:20], strict=True))
 
-# In the order of the labels 0 ... 9.
+# In the order of labels 0 ... 9.
 CIFAR10: dict[str, ObjectClass] = {
     "airplane": VOC["aeroplane"],
     "automobile": VOC["car"],
@@ -68,7 +68,7 @@ CIFAR10: dict[str, ObjectClass] = {
     "truck": _HELD_OUT[22],
 }
 
-# Ids and names of the SceneParse150 list; stuff is told by its texture (see demo.scenes).
+# Ids and names of SceneParse150; stuff differs in texture (see demo.scenes).
 ADE_STUFF: dict[str, int] = {
     "wall": 1,
     "building": 2,
@@ -91,7 +91,7 @@ ADE_THINGS: dict[str, int] = {
 }
 ADE_IGNORE = 0
 
-# What each ADE20K thing may look like; the real set, too, has one id for all animals.
+# The possible looks of each ADE20K thing; the real dataset, too, has one id for all animals.
 ADE_LOOKS: dict[str, tuple[ObjectClass, ...]] = {
     "person": (VOC["person"],),
     "table": (VOC["diningtable"],),

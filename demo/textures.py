@@ -1,8 +1,8 @@
-"""Two-tone textures as functions of the plane, anti-aliased analytically.
+"""Two-colour textures as functions on the plane, anti-aliased analytically.
 
-A texture maps coordinates (u, v), in periods, to the weight in [0, 1] of the first of two colours.
-`softness` is the width of one pixel in periods: edges are ramps of that width, so that a texture
-can be sampled at pixel centres without aliasing.
+A texture maps coordinates (u, v), in periods, to the weight of the first colour, in [0, 1].
+`softness` is the width of a pixel in periods. Edges are ramps of this width, so that sampling at
+pixel centres has no aliasing.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# The world stands upright, as photographs mostly do: a tilt of up to 20 degrees either way.
+# Objects and textures are nearly upright, as in most photographs: up to 20 degrees of tilt.
 TILT = float(np.radians(20))
-_LATTICE = 32  # side of the random lattice of the noise textures, which then repeats
+_LATTICE = 32  # side of the random lattice of the noise textures, which repeats after it
 
 Texture = Callable[[np.ndarray, np.ndarray, float, np.random.Generator], np.ndarray]
 
 
 def _step(distance: np.ndarray, softness: float) -> np.ndarray:
-    """Coverage of {distance > 0} by a pixel `softness` wide, for a signed distance."""
+    """The share of a pixel of width `softness` in {distance > 0}, for a signed distance."""
     return np.clip(distance / softness + 0.5, 0.0, 1.0)
 
 
 def _from_centre(x: np.ndarray) -> np.ndarray:
-    """Distance to the nearest cell centre, cells being [k, k + 1): in [0, 0.5]."""
+    """The distance to the centre of the cell [k, k + 1) around x: in [0, 0.5]."""
     return np.abs(x - np.floor(x) - 0.5)
 
 
 def smooth_noise(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian lattice noise, cubically interpolated: mean 0, one lattice point per unit."""
+    """Gaussian lattice noise of mean 0 with cubic interpolation, one lattice point per unit."""
     lattice = rng.standard_normal((_LATTICE, _LATTICE)).astype(np.float32)
     x = np.mod(u, _LATTICE).astype(np.float32)
     y = np.mod(v, _LATTICE).astype(np.float32)
@@ -53,13 +53,13 @@ def _dots(u: np.ndarray, v: np.ndarray, softness: float, rng: np.random.Generato
 
 
 def _rings(u: np.ndarray, v: np.ndarray, softness: float, rng: np.random.Generator) -> np.ndarray:
-    # Targets three periods apart rather than one: the centre is seen wherever the texture is.
+    # concentric rings every three periods, so that every window shows a centre
     u, v = u - 3 * np.floor(u / 3) - 1.5, v - 3 * np.floor(v / 3) - 1.5
     return _step(0.25 - _from_centre(np.hypot(u, v)), softness)
 
 
 def _zigzag(u: np.ndarray, v: np.ndarray, softness: float, rng: np.random.Generator) -> np.ndarray:
-    # The argument has the gradient (+-1, 1/2), of norm 1.12: divide, to get a distance in periods.
+    # the gradient's norm, |(+-1, 1/2)| = 1.12, turns the argument into a distance in periods
     return _step((0.25 - _from_centre(0.5 * v + 2 * _from_centre(0.5 * u))) / 1.12, softness)
 
 
@@ -94,7 +94,7 @@ TEXTURES: dict[str, Texture] = {
 
 @dataclass(frozen=True)
 class Mapping:
-    """Texture coordinates of an image: period in pixels, angle in radians, phase in periods."""
+    """From pixels to texture coordinates: period in pixels, angle in radians, phase in periods."""
 
     period: float
     angle: float
@@ -108,12 +108,13 @@ class Mapping:
         return Mapping(period, angle, phase_u, phase_v)
 
 
-def weave(
+def sample_texture(
     texture: str, mapping: Mapping, rows: slice, cols: slice, rng: np.random.Generator
 ) -> np.ndarray:
-    """Sample a texture on the window rows x cols of an image: float32 in [0, 1] of that size.
+    """Samples a texture on the window rows x cols of an image: float32 in [0, 1].
 
-    Raises KeyError for an unknown texture.
+    Raises:
+        KeyError: unknown texture.
     """
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + 0.5
     x = np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] + 0.5

@@ -1,7 +1,7 @@
-"""`VOCdevkit/{VOC2007,VOC2012}`: pictures of one to four objects with bounding boxes.
+"""`VOCdevkit/{VOC2007,VOC2012}`: images of one to four objects with bounding boxes.
 
-The boxes follow the guidelines of the challenge: they bound the part of an object that can be
-seen, so neither what the border of the image cuts off (`truncated`) nor what another object hides.
+As in the challenge's guidelines, a box bounds the visible part of an object, without what the image
+border cuts off (`truncated`) or another object hides.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from demo.taxonomy import VOC
 
 NAME = "VOCdevkit"
 _JPEG_QUALITY = 90
-_LONG_SIDES, _SHORT_SIDES = (144, 177), (108, 133)  # pixels, half-open
-_PORTRAITS = 0.25
-_DIAMETERS = (34.0, 96.0)  # pixels, of the circle about a shape: the boxes are a little smaller
+_LONG_SIDES, _SHORT_SIDES = (144, 177), (108, 133)  # pixels, without the upper end
+_PORTRAITS = 0.25  # probability
+_DIAMETERS = (34.0, 96.0)  # pixels, of the circumscribed circle; boxes are a little smaller
 _TINY_DIAMETERS = (14.0, 20.0)
 _TINY_SHARE = 0.04
-_LEAST_VISIBLE = 0.3  # share of an object inside the image; placements that leave less are redrawn
-_CLEARLY_VISIBLE = 0.5  # an object of which less is visible is difficult
-_TRUNCATION = 1.5  # pixels that an object must reach beyond the border to count as truncated
+_LEAST_VISIBLE = 0.3  # share of an object; placements that leave less are redrawn
+_CLEARLY_VISIBLE = 0.5  # share of an object; with less it counts as difficult
+_TRUNCATION = 1.5  # pixels beyond the border; with more an object counts as truncated
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Instance:
-    """An annotated object; `mask` is bool [height, width], its visible pixels."""
+    """An annotated object; `mask`, bool [height, width], is its visible pixels."""
 
     name: str
     mask: np.ndarray
@@ -55,7 +55,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Record:
-    """What the image lists say of one image: 1 a class is there, 0 only as difficult objects."""
+    """An image's list entries; `presence` of a class: 1, or 0 if all its objects are difficult."""
 
     year: str
     split: str
@@ -64,7 +64,7 @@ class Record:
 
 
 def visible_masks(masks: list[np.ndarray]) -> list[np.ndarray]:
-    """What is left of each bool mask [height, width] when later ones hide earlier ones."""
+    """The visible part of each bool mask [height, width] if later ones hide earlier ones."""
     hidden = np.zeros((), bool)
     visible: list[np.ndarray] = []
     for mask in reversed(masks):
@@ -76,7 +76,7 @@ def visible_masks(masks: list[np.ndarray]) -> list[np.ndarray]:
 def _arrange(
     rng: np.random.Generator, height: int, width: int
 ) -> tuple[list[str], list[Placement], list[np.ndarray]]:
-    """Names, placements and masks (before occlusion) of the objects of an image, back to front."""
+    """Names, placements and masks (before occlusion) of an image's objects, back to front."""
     classes = list(VOC)
     names: list[str] = []
     placements: list[Placement] = []
@@ -105,7 +105,7 @@ def _arrange(
 def object_scene(
     rng: np.random.Generator, height: int, width: int
 ) -> tuple[np.ndarray, list[Instance]]:
-    """A picture, uint8 [height, width, 3], and its annotated objects, back to front."""
+    """An image, uint8 [height, width, 3], and its annotated objects, back to front."""
     image = background(rng, height, width)
     names, placements, masks = _arrange(rng, height, width)
     instances = []
@@ -133,7 +133,7 @@ def _append(parent: ElementTree.Element, **texts: str | int) -> None:
 
 
 def annotation(year: str, stem: str, shape: tuple[int, ...], instances: list[Instance]) -> str:
-    """The XML of one image, indented with tabs as the official files are."""
+    """The XML of one image, indented with tabs like the official files."""
     root = ElementTree.Element("annotation")
     _append(root, folder=year, filename=f"{stem}.jpg")
     source = ElementTree.SubElement(root, "source")
@@ -171,23 +171,23 @@ def tasks(sizes: Sizes) -> list[Task]:
 
 
 def _stem(task: Task) -> str:
-    """The name of an image; in 2007, trainval and test share one sequence of numbers."""
+    """The name of an image; in VOC2007, trainval and test share one sequence of numbers."""
     if task.category == "VOC2012":
         return f"2008_{task.index + 1:06d}"
     return f"{2 * task.index + (1 if task.split == 'trainval' else 2):06d}"
 
 
 def write(task: Task, root: Path, seed: int) -> Record:
-    """Render one image and its annotation into their files under `root`."""
+    """Renders one image and its annotation into files below `root`."""
     rng = generator(seed, NAME, task.category, task.split, task.index)
     long, short = int(rng.integers(*_LONG_SIDES)), int(rng.integers(*_SHORT_SIDES))
     height, width = (long, short) if rng.random() < _PORTRAITS else (short, long)
-    picture, instances = object_scene(rng, height, width)
+    image, instances = object_scene(rng, height, width)
     folder, stem = root / NAME / task.category, _stem(task)
     for child in ("JPEGImages", "Annotations"):
         (folder / child).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(folder / "JPEGImages" / f"{stem}.jpg", quality=_JPEG_QUALITY)
-    text = annotation(task.category, stem, picture.shape, instances)
+    Image.fromarray(image).save(folder / "JPEGImages" / f"{stem}.jpg", quality=_JPEG_QUALITY)
+    text = annotation(task.category, stem, image.shape, instances)
     (folder / "Annotations" / f"{stem}.xml").write_text(text)
 
     split = task.split
@@ -200,7 +200,7 @@ def write(task: Task, root: Path, seed: int) -> Record:
 
 
 def finish(root: Path, sizes: Sizes, records: list[Record]) -> dict[str, int]:
-    """Write the image lists of each year, overall and per class; returns image counts."""
+    """Writes each year's image lists, overall and by class; returns image counts."""
     members: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         members.setdefault((record.year, record.split), []).append(record)

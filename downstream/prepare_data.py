@@ -95,7 +95,7 @@ def check_files(name: str, data_root: Path, workers: int) -> None:
     else:
         print(f"{name}: {check(found, data_root)}", flush=True)
         sets = [pictures(found, data_root)]
-    problems = [one for images in sets for one in loader.unreadable(images, workers)]
+    problems = [one for images in sets for one in loader.find_unreadable(images, workers)]
     for path, reason in problems:
         print(f"{path}\t{reason}")
     if problems:

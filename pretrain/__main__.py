@@ -57,7 +57,7 @@ def start(args: argparse.Namespace, argv: list[str]) -> None:
     chosen = recipe.load(args.variant, args.protocol, options, args.dataset, args.arch)
     teacher = teacher_file(run, chosen, args.teacher)
     whole = datasets.load(chosen.dataset, args.data, "train")
-    train_set = splits.limited(whole, chosen.limit, args.seed)
+    train_set = splits.random_subset(whole, chosen.limit, args.seed)
     test_set = datasets.load(chosen.dataset, args.data, "test")
     settings = recipe.as_dict(chosen)
     teacher_sha256 = weights_of(teacher) if teacher else None
@@ -115,7 +115,7 @@ def refuse_unreadable(out: Path, *sets: datasets.ImageSet, workers: int) -> None
     Raises:
         InputError: some cannot be read; they are listed in the run's folder.
     """
-    problems = [one for images in sets for one in loader.unreadable(images, workers)]
+    problems = [one for images in sets for one in loader.find_unreadable(images, workers)]
     if problems:
         trainer.write_unreadable(out, problems)
         raise InputError(
@@ -138,7 +138,7 @@ def finish(
     teacher_sha256: str | None,
 ) -> None:
     """The record and the exchange file of a finished run."""
-    kept = classification.save(run.out, outcome.right, outcome.counted)
+    kept = [classification.save(run.out, outcome.right, outcome.counted), *loop.written(run.out)]
     run.finish(
         dataset=dataset,
         backbone=record.Backbone(
@@ -150,7 +150,7 @@ def finish(
         metrics=classification.metrics(outcome.right, split, "central crop, last epoch"),
         config=recipe.as_dict(chosen),
         cost=complexity.sized(outcome.cost, chosen.arch, dataset.classes, chosen.eval_resolution),
-        outputs=[kept],
+        outputs=kept,
         teacher_sha256=teacher_sha256,
     )
     about = Exchange(

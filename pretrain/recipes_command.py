@@ -14,7 +14,6 @@ from core.text import aligned
 from pretrain import recipe
 from pretrain.recipe import Recipe
 from pretrain.tricks.linear_scaling import linear_scaling
-from results.commands.ablations import commands_of_ablations
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,12 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command")
     diff = commands.add_parser("diff", help="the settings in which two recipes differ")
     diff.add_argument("recipes", nargs=2, metavar="RECIPE")
-    commands.add_parser("ablations", help="the runs of Strikes Back's table 6, as commands")
     args = parser.parse_args(argv)
     if args.command == "diff":
         return exit_status(lambda: print(differences(args.recipes, args.protocol)))
-    if args.command == "ablations":
-        return exit_status(lambda: print(commands_of_ablations()))
     return exit_status(lambda: print(listing(args.protocol)))
 
 

@@ -1,86 +1,106 @@
-"""Which test images a classifier gets right, kept beside its record.
+"""Top-1 and top-5 accuracy, and the file of which test images are classified correctly.
 
-`correct.npz` holds one bool array [S] for each of "top1" and "top5", of the test images that count
-and in their order: those that cannot be read are in neither it nor the record's metrics. Its
-`samples`, int64 [S], say which they are, by their places in the test split.
+`correct.npz` holds one bool array [N] for each of "top1" and "top5", of the N test images that
+count. Its `samples`, int64 [N], are their positions in the test split: images that cannot be read
+are neither in the file nor in the record's metrics.
 """
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from core.errors import RunError
 from core.files import write_atomically
+from core.metrics.statistic import Statistic, values
 from core.record import Metric
+from core.tasks import CORRECT
 
-CORRECT = "correct.npz"
 NAMES = ("top1", "top5")
 
 
-def save(folder: Path, right: np.ndarray, counted: np.ndarray | None = None) -> Path:
-    """Writes a folder's correct.npz, whole or not at all.
+def accuracy(correct: NDArray[np.bool_]) -> Statistic:
+    """The share of images [N] that are classified correctly, in percent."""
+    return lambda weights: 100 * (weights @ correct) / weights.sum(axis=1)
+
+
+@dataclass(frozen=True)
+class ClassificationResults:
+    """Which images a classifier gets right.
+
+    Attributes:
+        images: their positions in the test split.
+        correct: bool [N] by metric: of "top1", and of "top5" if it was measured.
+    """
+
+    images: tuple[int, ...]
+    correct: dict[str, NDArray[np.bool_]]
+
+    def statistics(self) -> dict[str, Statistic]:
+        return {name: accuracy(correct) for name, correct in self.correct.items()}
+
+
+def results(right: np.ndarray, counted: np.ndarray | None = None) -> ClassificationResults:
+    """The results of bool [N, 2], top-1 and top-5, or of [N, 1], top-1 alone.
 
     Args:
-        right: bool [S, 2], or [S, 1] of top-1 alone.
-        counted: int [S], the places in the test split of the samples that count; None if all do.
+        counted: int [N], the positions in the test split of the images that count; None if all do.
 
     Raises:
-        ValueError: not as many places as samples.
+        ValueError: not as many positions as images.
     """
-    samples = np.arange(len(right)) if counted is None else np.asarray(counted)
-    if samples.shape != (len(right),):
-        raise ValueError(f"{len(right)} samples, their places are {list(samples.shape)}")
+    positions = np.arange(len(right)) if counted is None else np.asarray(counted)
+    if positions.shape != (len(right),):
+        raise ValueError(f"{len(right)} images, but positions of shape {list(positions.shape)}")
     columns = dict(zip(NAMES, right.T, strict=False))
+    return ClassificationResults(tuple(positions.tolist()), columns)
+
+
+def save(folder: Path, right: np.ndarray, counted: np.ndarray | None = None) -> Path:
+    """Writes a folder's correct.npz, whole or not at all; the arguments are those of `results`."""
+    kept = results(right, counted)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, samples=samples.astype(np.int64), **columns)
-    write_atomically(folder / CORRECT, buffer.getvalue())
-    return folder / CORRECT
+    np.savez_compressed(
+        buffer,
+        samples=np.array(kept.images, np.int64),
+        **kept.correct,  # type: ignore[arg-type]
+    )
+    write_atomically(folder / CORRECT.name, buffer.getvalue())
+    return folder / CORRECT.name
+
+
+def load(path: Path) -> ClassificationResults:
+    """What `save` wrote."""
+    with np.load(path) as file:
+        columns = [file[name] for name in NAMES if name in file]
+        return results(np.stack(columns, axis=1), file["samples"])
 
 
 def metrics(right: np.ndarray, split: str, detail: str) -> dict[str, Metric]:
-    """Top-1 and top-5 of bool [samples, 2], or top-1 of [samples, 1], as a record has them."""
+    """Top-1 and top-5 of bool [N, 2], or top-1 of [N, 1], as a record has them."""
     return {
-        name: Metric(
-            value=100 * int(column.sum()) / len(column),
-            unit="%",
-            split=split,
-            samples=len(column),
-            detail=detail,
-        )
-        for name, column in zip(NAMES, right.T, strict=False)
+        name: Metric(value=value, unit="%", split=split, samples=len(right), detail=detail)
+        for name, value in values(results(right)).items()
     }
 
 
-def top_k_correct(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    """For each sample whether its label is among the k largest logits.
-
-    Args:
-        logits: [N, K]; labels: [N] of class indices. A k larger than K counts as K.
-
-    Returns:
-        booleans [N].
-    """
-    best = logits.topk(min(k, logits.shape[1]), dim=1).indices
-    return (best == labels[:, None]).any(dim=1)
-
-
 def right_answers(top: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which samples are right, top-1 and top-5, of those that count.
-
-    Returns:
-        bool [S, 2], and the places [S] of these samples.
+    """Which images are classified correctly, top-1 and top-5, of those that count.
 
     Args:
-        top: int [N, 5] of class indices, the best first; -1 for samples that could not be read.
-        answers: int [N, A] of each sample's right classes, padded with -1; one with none does not
-            count. Where several are right, top-5 is that any of the five is, as in timm.
+        top: int [N, 5] of class indices, the best first; -1 for images that could not be read.
+        answers: int [N, A] of each image's correct classes, padded with -1; one with none does not
+            count. Where several are correct, top-5 is that any of the five is, as in timm.
+
+    Returns:
+        bool [S, 2], and the positions [S] of these images.
 
     Raises:
-        RunError: no sample counts.
+        RunError: no image counts.
     """
     counted = (top[:, 0] >= 0) & (answers[:, 0] >= 0)
     if not counted.any():

@@ -1,8 +1,4 @@
-"""Average precision of detectors by PASCAL VOC's rules, and COCO's as an extra.
-
-Pure functions of per-picture detections and objects, so that a mean average precision can be
-computed again from what a run has kept, for any choice of pictures: a bootstrap's, for example.
-"""
+"""Mean average precision by PASCAL VOC's rules, COCO's AP, and the file of a test's detections."""
 
 from __future__ import annotations
 
@@ -15,33 +11,54 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from core.files import write_atomically
+from core.metrics.statistic import Floats, Statistic, mean_over_classes, ratio
 
-Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
+Reals = NDArray[np.floating]
 Rule = Literal["11-point", "all-point"]
+
+RULES: dict[str, Rule] = {"map": "11-point", "map_all_point": "all-point"}
+IOU = 0.5  # from which on VOC takes a detection for the object that it overlaps
+TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one picture: boxes [n, 4] (x1, y1, x2, y2 in pixels), scores, labels."""
+    """One image's detections: boxes [n, 4] (x1, y1, x2, y2 in pixels), scores and labels [n]."""
 
-    boxes: Floats
-    scores: Floats
+    boxes: Reals
+    scores: Reals
     labels: Integers
 
 
 @dataclass(frozen=True)
-class Objects:
-    """What is in one picture: boxes [m, 4], labels [m], and which count neither way [m]."""
+class GroundTruth:
+    """One image's objects: boxes [m, 4], labels [m], and which are marked difficult [m]."""
 
-    boxes: Floats
+    boxes: Reals
     labels: Integers
     difficult: NDArray[np.bool_]
 
 
-def overlaps(boxes: Floats, others: Floats) -> Floats:
+@dataclass(frozen=True)
+class DetectionResults:
+    """A detector's test: the classes' names, and each image's name, detections and objects."""
+
+    classes: tuple[str, ...]
+    images: tuple[str, ...]
+    detections: tuple[Detections, ...]
+    ground_truth: tuple[GroundTruth, ...]
+
+    def statistics(self) -> dict[str, Statistic]:
+        """Mean average precision by VOC2007's rule and by that from VOC2010 on."""
+        matches = [match_class(self, label) for label in range(len(self.classes))]
+        return {name: mean_average_precision(matches, rule) for name, rule in RULES.items()}
+
+
+def box_iou(boxes: Reals, others: Reals) -> Reals:
     """Intersection over union [n, m] of boxes [n, 4] and [m, 4] that include their last pixel."""
     boxes, others = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]
     low, high = np.maximum(boxes, others), np.minimum(boxes, others)
@@ -51,77 +68,146 @@ def overlaps(boxes: Floats, others: Floats) -> Floats:
     return shared / (areas[0] + areas[1] - shared)
 
 
-def verdicts(found: Detections, there: Objects, label: int, iou: float) -> tuple[Floats, Integers]:
-    """Scores of one class's detections in a picture, the surest first, and 1, 0 or -1 for each.
+def match(found: Detections, truth: GroundTruth, label: int) -> tuple[Reals, Integers]:
+    """One class's detections in one image, the highest score first, matched to its objects.
 
-    1 is right and 0 wrong; -1, on a difficult object, counts neither way. A detection belongs to
-    the object that it overlaps most, and of several on one object only the surest is right. Equal
-    scores keep the order of the detector. (VOCdevkit, VOCevaldet.m.)
+    A detection belongs to the object that it overlaps most. Of several detections of one object
+    only that of the highest score is a true positive; detections of a difficult object are ignored.
+    Equal scores keep the order of the detector. (VOCdevkit, VOCevaldet.m.)
+
+    Returns:
+        Scores [n], and TRUE_POSITIVE, FALSE_POSITIVE or IGNORED for each [n].
     """
     mine = np.flatnonzero(found.labels == label)
     mine = mine[np.argsort(-found.scores[mine], kind="stable")]
-    which = there.labels == label
-    right = np.zeros(len(mine), np.int64)
+    which = truth.labels == label
+    outcomes = np.full(len(mine), FALSE_POSITIVE)
     if len(mine) and which.any():
-        table = overlaps(found.boxes[mine], there.boxes[which])
-        best, difficult = table.argmax(axis=1), there.difficult[which]
+        overlaps = box_iou(found.boxes[mine], truth.boxes[which])
+        best, difficult = overlaps.argmax(axis=1), truth.difficult[which]
         taken = np.zeros(len(difficult), bool)
         for row, index in enumerate(best):
-            if table[row, index] < iou:
+            if overlaps[row, index] < IOU:
                 continue
             if difficult[index]:
-                right[row] = -1
+                outcomes[row] = IGNORED
             elif not taken[index]:
-                taken[index], right[row] = True, 1
-    return found.scores[mine], right
+                taken[index], outcomes[row] = True, TRUE_POSITIVE
+    return found.scores[mine], outcomes
 
 
-def average_precision(scores: Floats, right: Integers, objects: int, rule: Rule) -> float:
-    """The average precision of one class.
+@dataclass(frozen=True)
+class Matches:
+    """One class's detections in all images [n], image by image, and its objects.
+
+    Attributes:
+        images: the index of each detection's image.
+        outcomes: TRUE_POSITIVE, FALSE_POSITIVE or IGNORED, of each detection.
+        objects: how many objects of the class each image has, without the difficult ones [N].
+    """
+
+    images: Integers
+    scores: Reals
+    outcomes: Integers
+    objects: Integers
+
+
+def match_class(results: DetectionResults, label: int) -> Matches:
+    """The matches of one class in all images of a test."""
+    pairs = [*zip(results.detections, results.ground_truth, strict=True)]
+    scores, outcomes = zip(*(match(found, truth, label) for found, truth in pairs), strict=True)
+    objects = [np.count_nonzero((truth.labels == label) & ~truth.difficult) for _, truth in pairs]
+    return Matches(
+        images=np.repeat(np.arange(len(pairs)), [len(of_image) for of_image in scores]),
+        scores=np.concatenate(scores),
+        outcomes=np.concatenate(outcomes),
+        objects=np.array(objects),
+    )
+
+
+def mean_average_precision(matches: Sequence[Matches], rule: Rule) -> Statistic:
+    """The mean over classes in percent; classes without an object are left out.
+
+    The copies of a detection whose image is drawn several times are ranked together, so that the
+    order of the detections is the same in every resample.
 
     Args:
-        scores, right: of all detections, in the order of the pictures; `right` as of `verdicts`.
-        objects: how many there are to be found; at least 1.
+        matches: of each class.
         rule: VOC2007's mean of the precision at the recalls 0, 0.1 ... 1, or the whole area under
             the curve, VOC's from 2010 on.
     """
-    ranked = right[np.argsort(-scores, kind="stable")]
-    ranked = ranked[ranked >= 0]
-    hits = np.cumsum(ranked)
-    recall, precision = hits / objects, hits / np.arange(1, len(ranked) + 1)
-    best = np.maximum.accumulate(precision[::-1])[::-1]  # at this recall or a higher one
-    if rule == "11-point":
-        # by steps of 0.1 as GluonCV and mmdet have them: 3 of them are a little more than 0.3
-        places = np.searchsorted(recall, np.arange(11) * 0.1)
-        return float(np.append(best, 0)[places].sum() / 11)
-    return float((np.diff(recall, prepend=0) * best).sum())
+    curves = [_curve(of_class) for of_class in matches]
+    by_class = np.stack([of_class.objects for of_class in matches], axis=1)
+
+    def statistic(weights: Floats) -> Floats:
+        by_image = np.ascontiguousarray(weights.T)
+        objects = weights @ by_class
+        precisions = [
+            _average_precision(curve, by_image, objects[:, label], rule)
+            for label, curve in enumerate(curves)
+        ]
+        return 100 * mean_over_classes(np.stack(precisions, axis=1), objects > 0)
+
+    return statistic
 
 
-def mean_average_precision(
-    found: Sequence[Detections],
-    there: Sequence[Objects],
-    classes: int,
-    rule: Rule,
-    iou: float = 0.5,
-) -> float:
-    """The mean over classes in percent; those without an object that counts are left out.
+@dataclass(frozen=True)
+class _Curve:
+    """One class's precision-recall curve at its K true positives, the highest score first.
+
+    Between two true positives only the number of false positives matters, so that they are counted
+    once and not in every resample.
+
+    Attributes:
+        images: the index of each true positive's image [K].
+        detections: sparse [K, N], how many detections of each image are ranked between the true
+            positive before and this one, which is included.
+    """
+
+    images: Integers
+    detections: Any
+
+
+def _curve(matches: Matches) -> _Curve:
+    order = np.argsort(-matches.scores, kind="stable")
+    order = order[matches.outcomes[order] != IGNORED]
+    positive, images = matches.outcomes[order] == TRUE_POSITIVE, matches.images[order]
+    nth = np.cumsum(positive) - positive  # the true positive that a detection is counted with
+    count = int(positive.sum())
+    counted = nth < count  # what is ranked after the last true positive changes nothing
+    ones = np.ones(int(counted.sum()))
+    shape = count, len(matches.objects)
+    detections = sparse.coo_array((ones, (nth[counted], images[counted])), shape=shape).tocsr()
+    return _Curve(images[positive], detections)
+
+
+def _average_precision(curve: _Curve, by_image: Floats, objects: Floats, rule: Rule) -> Floats:
+    """One class's average precision in each resample [R]; 0 where it has no object.
+
+    A true positive of weight 0 repeats the recall before it at no higher precision, and so changes
+    nothing.
 
     Args:
-        found, there: one of each for every picture, in the same order.
+        by_image: weights [N, R].
+        objects: how many each resample has [R].
     """
-    found_precisions = []
-    for label in range(classes):
-        objects = sum(int(((t.labels == label) & ~t.difficult).sum()) for t in there)
-        if objects:
-            parts = [verdicts(f, t, label, iou) for f, t in zip(found, there, strict=True)]
-            scores, right = (np.concatenate(column) for column in zip(*parts, strict=True))
-            found_precisions.append(average_precision(scores, right, objects, rule))
-    return 100 * float(np.mean(found_precisions)) if found_precisions else 0.0
+    resamples = by_image.shape[1]
+    if not len(curve.images):
+        return np.zeros(resamples)
+    drawn = by_image[curve.images]
+    hits = np.cumsum(drawn, axis=0)
+    precision = ratio(hits, np.cumsum(curve.detections @ by_image, axis=0))
+    best = np.maximum.accumulate(precision[::-1])[::-1]  # at this recall or a higher one
+    if rule == "all-point":
+        return ratio((drawn * best).sum(axis=0), objects)
+    recall = ratio(hits, np.broadcast_to(objects, hits.shape))
+    best = np.concatenate([best, np.zeros((1, resamples))])
+    # by steps of 0.1 as GluonCV and mmdet have them: 3 of them are a little more than 0.3
+    levels = [(recall < level).sum(axis=0) for level in np.arange(11) * 0.1]
+    return best[np.stack(levels, axis=1), np.arange(resamples)[:, None]].sum(axis=1) / 11
 
 
-def coco_average_precision(
-    found: Sequence[Detections], there: Sequence[Objects], classes: int
-) -> float:
+def coco_average_precision(results: DetectionResults) -> float:
     """COCO's AP in percent, by pycocotools: the mean over classes and IoU 0.50, 0.55 ... 0.95.
 
     Difficult objects are its crowds, as in mmdet's converter of VOC. Widths are differences.
@@ -129,34 +215,16 @@ def coco_average_precision(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    def entries(pictures: Sequence[Any]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        for image, picture in enumerate(pictures, 1):
-            for index, (x1, y1, x2, y2) in enumerate(picture.boxes.astype(np.float64).tolist()):
-                row = dict(
-                    id=len(rows) + 1,
-                    image_id=image,
-                    category_id=int(picture.labels[index]),
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    area=(x2 - x1) * (y2 - y1),
-                    iscrowd=0,
-                )
-                if isinstance(picture, Detections):
-                    row["score"] = float(picture.scores[index])
-                else:
-                    row["iscrowd"] = int(picture.difficult[index])
-                rows.append(row)
-        return rows
-
     shared = dict(
-        images=[dict(id=image) for image in range(1, len(there) + 1)],
-        categories=[dict(id=label, name=str(label)) for label in range(classes)],
+        images=[dict(id=image) for image in range(1, len(results.images) + 1)],
+        categories=[dict(id=label, name=name) for label, name in enumerate(results.classes)],
     )
+    both = _coco_annotations(results.ground_truth), _coco_annotations(results.detections)
     with contextlib.redirect_stdout(io.StringIO()):
         sides = []
-        for pictures in (there, found):
+        for annotations in both:
             side = COCO()
-            side.dataset = shared | dict(annotations=entries(pictures))
+            side.dataset = shared | dict(annotations=annotations)
             side.createIndex()
             sides.append(side)
         evaluation = COCOeval(*sides, "bbox")
@@ -169,34 +237,46 @@ def coco_average_precision(
     return 100 * float(counted.mean()) if counted.size else 0.0
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A detector's test, picture by picture: names, what was found and what is there."""
+def _coco_annotations(of_images: Sequence[Detections | GroundTruth]) -> list[dict[str, Any]]:
+    """Boxes of images in the form of COCO's JSON."""
+    rows: list[dict[str, Any]] = []
+    for image, boxes in enumerate(of_images, 1):
+        for index, (x1, y1, x2, y2) in enumerate(boxes.boxes.astype(np.float64).tolist()):
+            row = dict(
+                id=len(rows) + 1,
+                image_id=image,
+                category_id=int(boxes.labels[index]),
+                bbox=[x1, y1, x2 - x1, y2 - y1],
+                area=(x2 - x1) * (y2 - y1),
+                iscrowd=0,
+            )
+            if isinstance(boxes, Detections):
+                row["score"] = float(boxes.scores[index])
+            else:
+                row["iscrowd"] = int(boxes.difficult[index])
+            rows.append(row)
+    return rows
 
-    classes: tuple[str, ...]
-    images: tuple[str, ...]
-    found: tuple[Detections, ...]
-    there: tuple[Objects, ...]
 
-
-def save(path: Path, kept: Kept) -> None:
+def save(path: Path, results: DetectionResults) -> None:
     """Writes a compressed .npz, whole or not at all.
 
     Its arrays: `classes`, `images`; `boxes` (float32), `scores` (float32) and `labels` of all
-    detections, those of picture i from `ends[i - 1]` to `ends[i]`; and likewise `object_boxes`,
+    detections, those of image i from `ends[i - 1]` to `ends[i]`; and likewise `object_boxes`,
     `object_labels`, `object_difficult`, `object_ends`.
     """
+    detections, truth = results.detections, results.ground_truth
     columns = dict(
-        classes=np.array(kept.classes),
-        images=np.array(kept.images),
-        boxes=_stack([f.boxes for f in kept.found], np.float32, 4),
-        scores=_stack([f.scores for f in kept.found], np.float32),
-        labels=_stack([f.labels for f in kept.found], np.int16),
-        ends=np.cumsum([len(f.labels) for f in kept.found], dtype=np.int64),
-        object_boxes=_stack([t.boxes for t in kept.there], np.float32, 4),
-        object_labels=_stack([t.labels for t in kept.there], np.int16),
-        object_difficult=_stack([t.difficult for t in kept.there], np.bool_),
-        object_ends=np.cumsum([len(t.labels) for t in kept.there], dtype=np.int64),
+        classes=np.array(results.classes),
+        images=np.array(results.images),
+        boxes=_stack([d.boxes for d in detections], np.float32, 4),
+        scores=_stack([d.scores for d in detections], np.float32),
+        labels=_stack([d.labels for d in detections], np.int16),
+        ends=np.cumsum([len(d.labels) for d in detections], dtype=np.int64),
+        object_boxes=_stack([t.boxes for t in truth], np.float32, 4),
+        object_labels=_stack([t.labels for t in truth], np.int16),
+        object_difficult=_stack([t.difficult for t in truth], np.bool_),
+        object_ends=np.cumsum([len(t.labels) for t in truth], dtype=np.int64),
     )
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **columns)  # type: ignore[arg-type]
@@ -207,7 +287,7 @@ def _stack(parts: Sequence[NDArray[Any]], kind: Any, *columns: int) -> NDArray[A
     return np.concatenate([np.asarray(p, kind).reshape(-1, *columns) for p in parts])
 
 
-def load(path: Path) -> Kept:
+def load(path: Path) -> DetectionResults:
     """What `save` wrote."""
     with np.load(path) as file:
         ends, object_ends = file["ends"][:-1], file["object_ends"][:-1]
@@ -215,9 +295,9 @@ def load(path: Path) -> Kept:
         objects = [
             np.split(file[f"object_{key}"], object_ends) for key in ("boxes", "labels", "difficult")
         ]
-        return Kept(
+        return DetectionResults(
             classes=tuple(file["classes"].tolist()),
             images=tuple(file["images"].tolist()),
-            found=tuple(Detections(*columns) for columns in zip(*detections, strict=True)),
-            there=tuple(Objects(*columns) for columns in zip(*objects, strict=True)),
+            detections=tuple(Detections(*columns) for columns in zip(*detections, strict=True)),
+            ground_truth=tuple(GroundTruth(*columns) for columns in zip(*objects, strict=True)),
         )

@@ -1,109 +1,127 @@
-"""Confusion matrices of a segmenter's test, picture by picture, and what follows from them.
-
-Pure functions, so that pixel accuracy and mean IoU can be computed again from what a run has kept,
-for any choice of pictures: a bootstrap's, for example.
-"""
+"""Pixel accuracy and mean IoU, and the file of each image's confusion matrix."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from core.files import write_atomically
+from core.metrics.statistic import Floats, Statistic, mean_over_classes, ratio
 
 Integers = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class Cells:
-    """A confusion matrix's cells that are not 0: truth x classes + guess, and pixels."""
+class Confusion:
+    """One image's confusion matrix: the cells that are not 0.
 
-    places: Integers
+    Attributes:
+        cells: true class x classes + predicted class.
+        pixels: of each cell.
+    """
+
+    cells: Integers
     pixels: Integers
 
 
-def count(truth: Tensor, guess: Tensor, classes: int, ignored: int = 255) -> Cells:
-    """The confusion of one picture, from labels [H, W] of both kinds; `ignored` ones are left out.
+def count(truth: Integers, prediction: Integers, classes: int, unlabelled: int = 255) -> Confusion:
+    """The confusion of one image's label maps [H, W]; pixels whose truth is `unlabelled` are out.
 
     Raises:
-        ValueError: a label is no class.
+        ValueError: a true label is no class.
     """
-    labelled = truth != ignored
-    truth, guess = truth[labelled].long(), guess[labelled].long()
-    if truth.numel() and not 0 <= int(truth.min()) <= int(truth.max()) < classes:
-        raise ValueError(f"labels {int(truth.min())} to {int(truth.max())} of {classes} classes")
-    pixels = torch.bincount(truth * classes + guess, minlength=classes**2).cpu().numpy()
-    places = np.flatnonzero(pixels)
-    return Cells(places.astype(np.int32), pixels[places].astype(np.int64))
+    labelled = truth != unlabelled
+    truth, prediction = (labels[labelled].astype(np.int64) for labels in (truth, prediction))
+    if truth.size and not 0 <= truth.min() <= truth.max() < classes:
+        raise ValueError(
+            f"true labels {truth.min()} to {truth.max()}, expected 0 to {classes - 1}, or "
+            f"{unlabelled} for unlabelled pixels: does the dataset's config name all classes?"
+        )
+    pixels = np.bincount(truth * classes + prediction, minlength=classes**2)
+    cells = np.flatnonzero(pixels)
+    return Confusion(cells.astype(np.int32), pixels[cells])
 
 
-def from_confusion(confusion: Integers) -> dict[str, float]:
-    """Pixel accuracy and mean IoU in percent of a confusion matrix [truth, guess].
+def pixel_accuracy(hits: Integers, truths: Integers) -> Statistic:
+    """The share of labelled pixels that are predicted correctly, in percent; 0 if there is none.
 
-    The mean is over the classes that occur among truths or guesses. A matrix without a pixel gives
-    0.
+    Args:
+        hits, truths: correct pixels and labelled pixels of each image and true class [N, C].
     """
-    hits = np.diag(confusion)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
-    occurs = union > 0
-    if not occurs.any():
-        return {"pix_acc": 0.0, "miou": 0.0}
-    return {
-        "pix_acc": 100 * float(hits.sum() / confusion.sum()),
-        "miou": 100 * float((hits[occurs] / union[occurs]).mean()),
-    }
+    correct, labelled = hits.sum(axis=1), truths.sum(axis=1)
+    return lambda weights: 100 * ratio(weights @ correct, weights @ labelled)
+
+
+def mean_iou(hits: Integers, truths: Integers, predictions: Integers) -> Statistic:
+    """The mean IoU, in percent, of the classes that occur among truths or predictions.
+
+    Args:
+        hits, truths, predictions: pixels of each image and class [N, C]: those where truth and
+            prediction are the class, those where the truth is, those where the prediction is.
+    """
+    unions = truths + predictions - hits
+
+    def statistic(weights: Floats) -> Floats:
+        union = weights @ unions
+        return 100 * mean_over_classes(ratio(weights @ hits, union), union > 0)
+
+    return statistic
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A segmenter's test, picture by picture."""
+class SegmentationResults:
+    """A segmenter's test: the classes' names, and each image's name and confusion."""
 
     classes: tuple[str, ...]
     images: tuple[str, ...]
-    cells: tuple[Cells, ...]
+    confusions: tuple[Confusion, ...]
 
-    def total(self, pictures: Sequence[int] | None = None) -> Integers:
-        """The confusion [classes, classes] of all pictures, or of those chosen, with repeats."""
-        chosen = range(len(self.cells)) if pictures is None else pictures
-        size = len(self.classes)
-        sums = np.zeros(size**2, np.int64)
-        for index in chosen:
-            sums[self.cells[index].places] += self.cells[index].pixels
-        return sums.reshape(size, size)
+    def statistics(self) -> dict[str, Statistic]:
+        """Pixel accuracy and mean IoU."""
+        image = np.repeat(np.arange(len(self.images)), [len(c.cells) for c in self.confusions])
+        cells = np.concatenate([c.cells for c in self.confusions])
+        pixels = np.concatenate([c.pixels for c in self.confusions])
+        truth, prediction = np.divmod(cells, len(self.classes))
+        shape = len(self.images), len(self.classes)
+        hits, truths, predictions = (np.zeros(shape, np.int64) for _ in range(3))
+        np.add.at(hits, (image, truth), pixels * (truth == prediction))
+        np.add.at(truths, (image, truth), pixels)
+        np.add.at(predictions, (image, prediction), pixels)
+        return {
+            "pix_acc": pixel_accuracy(hits, truths),
+            "miou": mean_iou(hits, truths, predictions),
+        }
 
 
-def save(path: Path, kept: Kept) -> None:
+def save(path: Path, results: SegmentationResults) -> None:
     """Writes a compressed .npz, whole or not at all.
 
-    Its arrays: `classes`, `images`; and the cells that are not 0 of all matrices, those of picture
-    i from `ends[i - 1]` to `ends[i]`: `places` (truth x classes + guess) and `pixels`.
+    Its arrays: `classes`, `images`; and the cells of all confusions, those of image i from
+    `ends[i - 1]` to `ends[i]`: `places` (true class x classes + predicted class) and `pixels`.
     """
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        classes=np.array(kept.classes),
-        images=np.array(kept.images),
-        places=np.concatenate([c.places for c in kept.cells]),
-        pixels=np.concatenate([c.pixels for c in kept.cells]),
-        ends=np.cumsum([len(c.places) for c in kept.cells]),
+        classes=np.array(results.classes),
+        images=np.array(results.images),
+        places=np.concatenate([c.cells for c in results.confusions]),
+        pixels=np.concatenate([c.pixels for c in results.confusions]),
+        ends=np.cumsum([len(c.cells) for c in results.confusions]),
     )
     write_atomically(path, buffer.getvalue())
 
 
-def load(path: Path) -> Kept:
+def load(path: Path) -> SegmentationResults:
     """What `save` wrote."""
     with np.load(path) as file:
         ends = file["ends"][:-1]
         columns = [np.split(file[key], ends) for key in ("places", "pixels")]
-        return Kept(
+        return SegmentationResults(
             classes=tuple(file["classes"].tolist()),
             images=tuple(file["images"].tolist()),
-            cells=tuple(Cells(*parts) for parts in zip(*columns, strict=True)),
+            confusions=tuple(Confusion(*parts) for parts in zip(*columns, strict=True)),
         )

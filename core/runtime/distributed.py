@@ -1,4 +1,4 @@
-"""One process per device, as torchrun starts them; a plain `python -m` is a group of one."""
+"""One process per device, started by torchrun; a plain `python -m` is a group of one process."""
 
 from __future__ import annotations
 
@@ -26,46 +26,42 @@ def world() -> int:
 
 @contextmanager
 def process_group() -> Iterator[torch.device]:
-    """Joins the group that torchrun announces, if any; gives this process's device.
+    """Joins torchrun's process group, if there is one, and yields this process's device.
 
     NCCL between GPUs, gloo between CPUs.
     """
-    cuda = torch.cuda.is_available()
-    device = (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        if cuda
-        else torch.device("cpu")
-    )
-    if cuda:
+    device = torch.device("cpu")
+    if cuda := torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = False  # what is recorded as fp32 is fp32
+        torch.backends.cudnn.allow_tf32 = False  # a run recorded as fp32 computes in fp32
     if "RANK" in os.environ:
         dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield device
-        wait_for_all()  # a process that leaves early tears the connections of the others down
+        wait_for_all()  # a process that exits early breaks the connections of the others
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, in place."""
+    """The elementwise sum of a tensor over all processes, in place."""
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
 
 
-def largest_over_processes(values: Tensor) -> Tensor:
-    """The elementwise largest of a tensor over all processes, in place."""
+def max_over_processes(values: Tensor) -> Tensor:
+    """The elementwise maximum of a tensor over all processes, in place."""
     if dist.is_initialized():
         dist.all_reduce(values, dist.ReduceOp.MAX)
     return values
 
 
 def from_all(value: T) -> list[T]:
-    """What every process has, in the order of their ranks."""
+    """Gathers a picklable value from every process, in the order of their ranks."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * world()
@@ -79,23 +75,23 @@ def wait_for_all() -> None:
 
 
 def copy_from_first(tensors: Iterable[Tensor]) -> None:
-    """The first process's values, in all processes, in place."""
+    """Broadcasts tensors from the first process to all, in place."""
     if dist.is_initialized():
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 
-def from_first(ask: Callable[[], T]) -> T:
-    """What the first process finds when it asks; the others are told."""
+def from_first(compute: Callable[[], T]) -> T:
+    """Calls a function in the first process only and broadcasts its result to all."""
     if not dist.is_initialized():
-        return ask()
-    answer = [ask() if rank() == 0 else None]
-    dist.broadcast_object_list(answer)
-    return cast(T, answer[0])
+        return compute()
+    result = [compute() if rank() == 0 else None]
+    dist.broadcast_object_list(result)
+    return cast(T, result[0])
 
 
 def device_name(device: torch.device) -> str:
-    """What the run ran on, for its record."""
+    """The GPU's name, or "CPU (its model name)", for the record."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     for line in _cpu_info():
@@ -113,7 +109,7 @@ def _cpu_info() -> list[str]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory in MB (10^6 bytes): allocated on the GPU, or resident in this CPU process."""
+    """Peak memory in MB (10^6 bytes): allocated on the GPU, or this process's RSS on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     import resource
@@ -128,10 +124,10 @@ def cost(
     precision: str = "fp32",
     devices: int | None = None,
 ) -> Cost:
-    """What a run took, for its record.
+    """The cost of a run, for its record.
 
     Args:
-        devices: as many as there were, where their group is no more.
+        devices: their number; needed if the process group has already been destroyed.
     """
     devices = devices or world()
     return Cost(
@@ -145,11 +141,11 @@ def cost(
     )
 
 
-def first_announced() -> bool:
-    """Whether this is the first process of the group that torchrun has announced, or of none."""
-    return os.environ.get("RANK", "0") == "0"
+def env_rank() -> int:
+    """`rank` before the process group is formed, from torchrun's environment variable."""
+    return int(os.environ.get("RANK", "0"))
 
 
-def announced_world() -> int:
-    """How many processes torchrun has announced, before their group is formed."""
+def env_world() -> int:
+    """`world` before the process group is formed, from torchrun's environment variable."""
     return int(os.environ.get("WORLD_SIZE", "1"))

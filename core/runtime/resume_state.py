@@ -1,4 +1,4 @@
-"""The exchange file, which every later stage reads, and the resume state, which stays here."""
+"""Resume states: written atomically, checked on reading, the newest two kept."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from core.errors import Diverged, InputError, RunError
 from core.files import write_atomically
 from core.runtime import distributed
 
-KEEP = 2  # resume states: the newest, and the one before in case the newest is damaged
+KEEP = 2  # the newest state, and the previous one in case the newest is damaged
 
 
 def states(folder: Path) -> list[Path]:
-    """The resume states of a run, the newest first."""
+    """Paths of a run's resume states, newest first."""
     return sorted(folder.glob("state-*.pt"), reverse=True)
 
 
 def save_state(folder: Path, step: int, state: dict[str, Any], advice: str) -> None:
-    """Called by all processes with the state of a step; the first one writes it.
+    """Saves the state of a step. All processes call it; the first one writes.
 
     Args:
-        advice: what to do about a training that diverges.
+        advice: what the user can do if the training diverged: "lower lr (now 0.1)".
 
     Raises:
-        Diverged: in all of them, if a tensor is not finite; nothing is written.
-        OSError: the disk is full; the earlier states are untouched.
+        Diverged: in all processes, if a tensor is not finite; nothing is written.
+        OSError: the disk is full; the earlier states are intact.
     """
-    if name := distributed.from_first(partial(not_finite, state)):
+    if name := distributed.from_first(partial(first_not_finite, state)):
         raise Diverged(
             f"step {step}: {name} is not finite, so this state was not saved: {advice}; the newest "
-            f"saved state is from before"
+            f"saved state is from an earlier step"
         )
     if distributed.rank() == 0:
         write_state(folder, step, state)
 
 
 def write_state(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Writes a state, whole or not at all, and removes all but the newest `KEEP`."""
+    """Writes a state atomically and removes all but the newest `KEEP`."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(folder / f"state-{step:09d}.pt", buffer.getvalue())
@@ -54,8 +54,8 @@ def write_state(folder: Path, step: int, state: dict[str, Any]) -> None:
         old.unlink()
 
 
-def not_finite(state: dict[str, Any]) -> str | None:
-    """The first tensor of a state that is not finite."""
+def first_not_finite(state: dict[str, Any]) -> str | None:
+    """The name of the first tensor with a NaN or an infinity."""
     for name, tensor in tensors_of(state):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             return name
@@ -63,7 +63,7 @@ def not_finite(state: dict[str, Any]) -> str | None:
 
 
 def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors in nested dictionaries and lists, with the keys that lead to them."""
+    """The tensors in nested mappings and sequences, named by their keys: "optimiser.state.0"."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Mapping | list | tuple):
@@ -73,54 +73,56 @@ def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest resume state that is whole, or None where a run has not saved any yet.
+    """The newest undamaged resume state; None if the run has saved none yet.
 
-    A damaged one is named on standard error, and the one before it used; it is then renamed, so as
-    not to count among those that are kept.
+    Damaged states are reported on standard error and renamed, so that they do not count as kept.
 
     Raises:
-        InputError: there are states, and all are damaged.
+        InputError: all states are damaged.
     """
     found = states(folder)
-    for place, path in enumerate(found):
+    for i, path in enumerate(found):
         try:
             state = read_state(path.read_bytes(), device)
-        except Exception as error:  # what damaged bytes raise depends on where the damage is
+        except Exception as error:  # damaged bytes can raise anything
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            warning = f"trickbench: {path}: the saved state is damaged ({reason}); passed over"
+            warning = f"trickbench: {path}: the saved state is damaged ({reason}); skipped"
             print(warning, file=sys.stderr, flush=True)
         else:
-            for damaged in found[:place]:
-                with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            for damaged in found[:i]:
+                with contextlib.suppress(FileNotFoundError):  # another process has renamed it
                     damaged.rename(damaged.with_suffix(".damaged"))
             return state
     if found:
         raise InputError(
-            f"{folder}: every saved state is damaged; remove the folder to start this run again"
+            f"{folder}: every saved state is damaged; remove the folder to restart the run"
         )
     return None
 
 
 def load_common_state(folder: Path, device: torch.device, count: str) -> dict[str, Any] | None:
-    """`load_state`, by all processes of a group.
+    """`load_state` in all processes, which must find the same state.
 
     Args:
-        count: the key of the steps that a state has behind it.
+        count: the state's key for the number of steps done: "step" or "iter".
 
     Raises:
-        RunError: the processes do not see the same state.
+        RunError: the processes found states of different steps.
     """
     state = load_state(folder, device)
     seen = distributed.from_all(None if state is None else state[count])
     if len(set(seen)) > 1:
-        raise RunError(f"{folder}: the processes see states of the {count}s {seen}")
+        raise RunError(
+            f"{folder}: the processes found states of the {count}s {seen}, expected the same one: "
+            f"check that all nodes share the folder"
+        )
     return state
 
 
 def read_state(content: bytes, device: torch.device) -> dict[str, Any]:
-    """Resume state from the bytes of its file; raises whatever damage makes its readers raise."""
+    """A resume state from the bytes of its file; any exception if they are damaged."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        # torch.load does not compare the checksums that torch.save writes
+        # torch.load does not verify the checksums that torch.save writes
         if (member := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"bad checksum of {member}")
     return torch.load(io.BytesIO(content), map_location=device, weights_only=True)

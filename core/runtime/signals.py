@@ -1,4 +1,4 @@
-"""Stopping when a cluster asks: the handler leaves a mark, and the training loop acts on it."""
+"""SIGTERM and SIGUSR1: the handler records the signal, and the training loop then stops safely."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import NoReturn
 from core.errors import Interrupted
 from core.runtime import distributed
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # a cluster's pre-emption, and Slurm's --signal=USR1@60
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # a cluster's preemption, and Slurm's --signal=USR1@60
 
 
-class Request:
-    """Whether this process has been asked to stop, and by which signal."""
+class StopRequest:
+    """True once this process has received a stop signal."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -23,32 +23,33 @@ class Request:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    def obey(self, run: str, place: str) -> NoReturn:
-        """Ends a run whose state is saved, in all of its processes.
+    def end_run(self, run: str, progress: str) -> NoReturn:
+        """Ends a run in all of its processes. The caller has saved the state.
 
         Args:
-            run, place: "pretrain/best", "step 3 of 10".
+            run, progress: "pretrain/best", "step 3 of 10".
 
         Raises:
             Interrupted: always.
         """
-        # launchers kill the others once the first has left, and the one that writes may be at it
+        # a launcher kills the other processes once one has exited: the first may still be writing
         distributed.wait_for_all()
         name = self.signal.name if self.signal else "a signal to another process"
         raise Interrupted(
-            f"{run}: stopped by {name} after {place}, which is saved: the same command goes on "
-            f"from there"
+            f"{run}: stopped by {name} after {progress}; the state is saved: run the same command "
+            f"again to resume"
         )
 
-    def note(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
         self.signal = signal.Signals(number)
 
 
 @contextmanager
-def listening() -> Iterator[Request]:
-    """Until the end of the block SIGTERM and SIGUSR1 only leave their mark in the request."""
-    request = Request()
-    before = {number: signal.signal(number, request.note) for number in SIGNALS}
+def catch_stop_signals() -> Iterator[StopRequest]:
+    """Within the block, SIGTERM and SIGUSR1 only set the request."""
+    request = StopRequest()
+    before = {number: signal.signal(number, request.handle) for number in SIGNALS}
     try:
         yield request
     finally:

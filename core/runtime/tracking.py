@@ -1,7 +1,7 @@
-"""Where curves go besides TensorBoard: Weights & Biases and MLflow, through mmengine's backends.
+"""Training curves in Weights & Biases and MLflow, through mmengine's backends.
 
-A run that goes on after an interruption goes on in the same run of Weights & Biases; MLflow begins
-another one. Where they write is theirs to say, by WANDB_MODE, MLFLOW_TRACKING_URI and their others.
+A resumed run continues its run in Weights & Biases; in MLflow it starts a new one. Both are
+configured by their own environment variables (WANDB_MODE, MLFLOW_TRACKING_URI, ...).
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from core import files
 from core.errors import InputError
 from core.runtime import distributed
 
-PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}  # what each is imported as
+PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}  # tracker: its Python package
 PROJECT = "trickbench"
 STEP = "train/step"
 
 
 class PlainConfig(Config):
-    """A config whose text is not laid out by yapf, which mmengine does five times a run.
+    """A config that is printed without yapf, which mmengine calls five times a run.
 
-    That takes longer than a small run does; and of two processes that start together on a new
-    machine, one may read the other's half-written cache of yapf's grammar, and crash.
+    yapf takes longer than a small run. And when two processes start together on a new machine, one
+    may read the other's half-written cache of yapf's grammar and crash.
     """
 
     @property
     def pretty_text(self) -> str:
-        """Python that `Config.fromfile` reads."""
+        """Python code that `Config.fromfile` can read."""
         return "\n".join(f"{key} = {pformat(value)}" for key, value in self.to_dict().items())
 
 
 def check(trackers: Sequence[str]) -> None:
-    """Before anything is trained.
+    """Checks the user's trackers before training starts.
 
     Raises:
         InputError: a tracker is not installed.
@@ -49,16 +49,16 @@ def check(trackers: Sequence[str]) -> None:
 
 
 def backends(trackers: Sequence[str], out: Path, step: str) -> list[dict[str, Any]]:
-    """mmengine's configs of trackers, for a Runner's visualizer or for `Tracker`.
+    """The trackers' backends as mmengine configs, for a Runner's visualizer or for `Tracker`.
 
     Args:
-        step: the scalar that counts, along which curves are drawn.
-        out: the run's folder, whose last four parts are the run's name; MLflow's own store is
-            `mlflow.db` above them.
+        out: the run directory. Its last four parts are the run's name; MLflow's database is
+            `mlflow.db` in the folder above them.
+        step: the scalar for the x-axis of all curves.
     """
     name = "/".join(out.parts[-4:])
-    mark = out / "identity"  # the same run goes on; one of other settings is another
-    identity = mark.read_text()[:12] if mark.is_file() else "unknown"
+    file = out / "identity"  # the hash of the run's settings: other settings are another run
+    identity = file.read_text()[:12] if file.is_file() else "unknown"
     known: dict[str, dict[str, Any]] = {
         "wandb": dict(
             type="WandbVisBackend",
@@ -84,7 +84,7 @@ def backends(trackers: Sequence[str], out: Path, step: str) -> list[dict[str, An
 
 
 class Tracker:
-    """The backends of a training loop of ours; in all processes but the first it does nothing."""
+    """Writes the curves of our own training loop; does nothing except in the first process."""
 
     def __init__(self, trackers: Sequence[str], out: Path, config: Mapping[str, Any]) -> None:
         self.backends = []
@@ -92,11 +92,11 @@ class Tracker:
             return
         from mmengine.visualization import vis_backend  # imports OpenCV
 
-        whole = PlainConfig({**config, "work_dir": str(out)})
-        for found in backends(trackers, out, STEP):
-            kind = getattr(vis_backend, found.pop("type"))
-            backend = kind(save_dir=str(out / "tracking"), **found)
-            backend.add_config(whole)
+        full_config = PlainConfig({**config, "work_dir": str(out)})
+        for settings in backends(trackers, out, STEP):
+            kind = getattr(vis_backend, settings.pop("type"))
+            backend = kind(save_dir=str(out / "tracking"), **settings)
+            backend.add_config(full_config)
             self.backends.append(backend)
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:

@@ -86,7 +86,7 @@ def exchange_of(spec: str, out: Path, protocol: str, seed: int) -> Path:
     if (path := exchange_file(spec)) is not None:
         return path
     found = find(spec, protocol, seed)
-    if distributed.first_announced():
+    if distributed.env_rank() == 0:
         print(f"{spec}: {summary(found)}", flush=True)
     return write(found, spec, out, protocol, seed)
 

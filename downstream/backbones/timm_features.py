@@ -124,7 +124,7 @@ def dense(path: Path | str, output_stride: int = 32) -> Loaded:
 
 def shares_statistics() -> bool:
     """Whether trained BN takes its statistics over all devices; torch can do so on GPUs only."""
-    return torch.cuda.is_available() and distributed.announced_world() > 1
+    return torch.cuda.is_available() and distributed.env_world() > 1
 
 
 @MODELS.register_module()

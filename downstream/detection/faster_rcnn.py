@@ -62,7 +62,7 @@ def build_config(run: DownstreamRun, found: Config) -> Config:
 
     detector, data_root = run.choices.detector or DETECTORS[0], run.data
     overlay = configs.read_protocol(run.protocol).get(run.task.name, {})
-    cfg = runner.read_config("detect", detector, overlay, distributed.announced_world())
+    cfg = runner.read_config("detect", detector, overlay, distributed.env_world())
     loaded = timm_features.load(run.exchange)
     runner.fill_backbone(cfg, run.exchange, loaded)
     channels = [level["num_chs"] for level in timm_features.levels(loaded.model)]

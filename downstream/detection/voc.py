@@ -16,13 +16,8 @@ from mmengine.registry import DATASETS, METRICS
 
 from core.errors import InputError
 from core.metrics import detection
-from core.metrics.detection import (
-    Detections,
-    Kept,
-    Objects,
-    coco_average_precision,
-    mean_average_precision,
-)
+from core.metrics.detection import DetectionResults, Detections, GroundTruth
+from core.metrics.statistic import values
 from pretrain.images.datasets import missing
 
 
@@ -71,7 +66,7 @@ class VocMap(BaseMetric):
     under the curve. Classes without an object in the test set do not count.
 
     Args:
-        keep: file for the detections of every picture (`average_precision.save`).
+        keep: file for the detections of every image (`core.metrics.detection.save`).
     """
 
     default_prefix = None
@@ -82,34 +77,23 @@ class VocMap(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            guess, sure, difficult = (
+            predicted, counted, difficult = (
                 {key: value.cpu().numpy() for key, value in sample[part].items()}
                 for part in ("pred_instances", "gt_instances", "ignored_instances")
             )
-            flags = [np.full(len(part["labels"]), i) for i, part in enumerate((sure, difficult))]
-            there = Objects(
-                np.concatenate([sure["bboxes"], difficult["bboxes"]]),
-                np.concatenate([sure["labels"], difficult["labels"]]),
-                np.concatenate(flags).astype(bool),
+            found = Detections(predicted["bboxes"], predicted["scores"], predicted["labels"])
+            truth = GroundTruth(
+                np.concatenate([counted["bboxes"], difficult["bboxes"]]),
+                np.concatenate([counted["labels"], difficult["labels"]]),
+                np.repeat([False, True], [len(counted["labels"]), len(difficult["labels"])]),
             )
-            found = Detections(guess["bboxes"], guess["scores"], guess["labels"])
-            self.results.append((str(sample.get("img_id", "")), found, there))
+            self.results.append((str(sample.get("img_id", "")), found, truth))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        names, found, there = zip(*results, strict=True)
-        classes = tuple(self.dataset_meta["classes"])
+        tested = DetectionResults(tuple(self.dataset_meta["classes"]), *zip(*results, strict=True))
         if self.keep is not None:
-            detection.save(Path(self.keep), Kept(classes, names, found, there))
-        return scores(found, there, len(classes))
-
-
-def scores(found: Sequence[Detections], there: Sequence[Objects], classes: int) -> dict[str, float]:
-    """Every figure that a record has, in percent, from the pictures' detections and objects."""
-    return {
-        "map": mean_average_precision(found, there, classes, "11-point"),
-        "map_all_point": mean_average_precision(found, there, classes, "all-point"),
-        "ap_coco": coco_average_precision(found, there, classes),
-    }
+            detection.save(Path(self.keep), tested)
+        return values(tested) | {"ap_coco": detection.coco_average_precision(tested)}
 
 
 def dataset_configs(

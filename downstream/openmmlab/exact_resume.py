@@ -26,14 +26,14 @@ from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from core.errors import Diverged, InputError
 from core.runtime import distributed, resume_state, rng
-from core.runtime.signals import Request
-from core.runtime.watch import Watch
+from core.runtime.signals import StopRequest
+from core.runtime.step_monitor import StepMonitor
 from pretrain.images import loader
 
 ADVICE = "lower optim_wrapper.optimizer.lr"  # to whoever has a training that diverges
 SAVE_EVERY = 1000  # iterations between states; there is one at the end of each epoch besides
 
-FUNCTIONS.register_module(module=loader.leave_signals_to_parent)
+FUNCTIONS.register_module(module=loader.ignore_stop_signals)
 
 
 def seed_everything(seed: int) -> None:
@@ -177,11 +177,11 @@ class Keeper(Hook):
     priority = "HIGHEST"  # before mmengine notes the iteration that a run begins at
 
     def __init__(
-        self, out: Path, seed: int, request: Request, device: torch.device, account: Any
+        self, out: Path, seed: int, request: StopRequest, device: torch.device, account: Any
     ) -> None:
         self.out, self.seed, self.request, self.device = out, seed, request, device
         self.account = account
-        self.watch = Watch(device)
+        self.monitor = StepMonitor(device)
 
     @property
     def name(self) -> str:
@@ -233,23 +233,23 @@ class Keeper(Hook):
             Diverged: the loss is not finite.
             Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
         """
-        verdict = self.watch.look(self.loss, bool(self.request))
-        if not verdict.finite:
+        status = self.monitor.check(self.loss, bool(self.request))
+        if not status.finite:
             raise Diverged(
                 f"the loss is not finite at iteration {runner.iter} of {runner.max_iters}: "
                 f"{ADVICE}; the newest saved state is from before"
             )
         if runner.iter % len(runner.train_dataloader) == 0:
             return  # the end of the epoch saves, with its schedules a step on
-        if verdict.asked_to_stop or runner.iter % SAVE_EVERY == 0:
+        if status.stop_requested or runner.iter % SAVE_EVERY == 0:
             self.save(runner)
-        if verdict.asked_to_stop:
-            self.request.obey(self.name, f"iteration {runner.iter} of {runner.max_iters}")
+        if status.stop_requested:
+            self.request.end_run(self.name, f"iteration {runner.iter} of {runner.max_iters}")
 
     def between_epochs(self, runner: Runner) -> None:
         self.save(runner)
         if any(distributed.from_all(bool(self.request))):
-            self.request.obey(self.name, f"epoch {runner.epoch} of {runner.max_epochs}")
+            self.request.end_run(self.name, f"epoch {runner.epoch} of {runner.max_epochs}")
 
     def before_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
@@ -266,7 +266,7 @@ class Keeper(Hook):
     ) -> None:
         # the processes' shares of a test are equally long: torch's sampler fills them up
         if any(distributed.from_all(bool(self.request))):
-            self.request.obey(self.name, "the training, in the test")
+            self.request.end_run(self.name, "the training, in the test")
 
     def save(self, runner: Runner) -> None:
         """Called by all processes at the same iteration; the first one writes.

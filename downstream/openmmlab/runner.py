@@ -160,11 +160,10 @@ def runner_config(cfg: Config, run: DownstreamRun, scope: str) -> PlainConfig:
     parts = copy.deepcopy({key: cfg[key] for key in RUNNER_KEYS})
     for name in ("train_dataloader", "test_dataloader"):
         parts[name].num_workers = run.workers
-        parts[name].worker_init_fn = dict(type="leave_signals_to_parent")
+        parts[name].worker_init_fn = dict(type="ignore_stop_signals")
     training = parts["train_dataloader"]
     training.dataset = dict(type="Placed", seed=run.seed, dataset=training.dataset)
-    kept_in = run.task.metrics[run.task.headline].kept_in
-    parts["test_evaluator"].keep = str(run.out / kept_in)
+    parts["test_evaluator"].keep = str(run.out / run.task.kept_in.name)
     return PlainConfig(
         parts
         | dict(
@@ -229,14 +228,14 @@ def train_and_test(
     loaded = timm_features.load(run.exchange)
     settings = without_paths(plain({k: cfg[k] for k in (*RUNNER_KEYS, *OWN_KEYS) if k in cfg}))
     meter = Meter("/".join(run.out.parts[-3:-1]), run.exchange)
-    with signals.listening() as request, distributed.process_group() as device:
+    with signals.catch_stop_signals() as request, distributed.process_group() as device:
         if not run.unfinished([settings, loaded.sha256, dataset.fingerprint]):
             return
         runner = Runner.from_cfg(runner_config(cfg, run, scope))
         runner.register_hook(Keeper(run.out, run.seed, request, device, meter))
         runner.register_hook(meter)
         runner.train()
-        with loader.naming_dead_workers(run.workers):
+        with loader.report_dead_workers(run.workers):
             found = metrics(test(runner), len(runner.test_dataloader.dataset))
         runner.visualizer.close()
         devices = distributed.world()

@@ -95,7 +95,7 @@ def frozen(run: DownstreamRun) -> Frozen | None:
     settings = read_settings(run.task.name, run.protocol, run.options)
     loaded = timm_features.load(run.exchange)
     whole, test = (datasets.load(run.dataset, run.data, role) for role in ("train", "test"))
-    train = splits.part(whole, settings.limit, settings.train_size, run.seed)
+    train = splits.training_subset(whole, settings.limit, settings.train_size, run.seed)
     seen = fingerprint(train, test)
     preprocessing = [loaded.about.mean, loaded.about.std]
     decides = [tasks.plain(settings._cfg_dict), seen, loaded.sha256, *preprocessing]

@@ -101,7 +101,7 @@ def run(run: DownstreamRun) -> None:
     planned = plan(run, loaded.about)
     whole, test_set = (datasets.load(run.dataset, run.data, role) for role in ("train", "test"))
     limit = planned.candidates[0].limit
-    train_set = splits.part(whole, limit, planned.train_size, run.seed)
+    train_set = splits.training_subset(whole, limit, planned.train_size, run.seed)
     fingerprint = datasets.fingerprint(train_set, test_set)
     settings = planned.described()
     with distributed.process_group() as device:
@@ -159,7 +159,7 @@ def choose(job: loop.Job, planned: Plan) -> tuple[Recipe, dict[str, float | None
     if len(planned.candidates) == 1:
         return planned.candidates[0], {}, 0.0
     few = planned.train_size is not None
-    kept, held = splits.held_out(job.train.labels, planned.held_out, job.seed, few)
+    kept, held = splits.validation_split(job.train.labels, planned.held_out, job.seed, few)
     parts: tuple[ImageSet, ImageSet] = (job.train.subset(kept), job.train.subset(held))
     scores: dict[str, float | None] = {}
     spent = 0.0

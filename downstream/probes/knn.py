@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import record
+from core.metrics import classification
 from downstream.probes import features
 from downstream.task import DownstreamRun
 
@@ -83,16 +83,11 @@ def run(run: DownstreamRun) -> None:
         ks=settings.ks,
         temperature=settings.temperature,
     )
-    metrics = {
-        f"top1@k={k}": record.Metric(
-            value=100 * int(found.sum()) / len(test),
-            unit="%",
-            split=test.split,
-            samples=len(test),
-            detail=f"{k} nearest neighbours by cosine, weights exp(s / {settings.temperature:g})",
-        )
-        for k, found in right.items()
-    }
+    metrics = {}
+    for k, found in right.items():
+        detail = f"{k} nearest neighbours by cosine, weights exp(s / {settings.temperature:g})"
+        of_k = classification.metrics(found[:, None], test.split, detail)
+        metrics[f"top1@k={k}"] = of_k["top1"]
     most = max(settings.ks)
     frozen.write_record({"top1": metrics[f"top1@k={most}"], **metrics}, right[most][:, None])
 

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from torch import Tensor
 
 from core.metrics import classification
-from core.metrics.classification import top_k_correct
 from downstream.probes import features, logistic
 from downstream.task import DownstreamRun
 from pretrain.images import splits
+from pretrain.training.evaluate import top_k_correct
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,11 @@ def choose(
     Returns:
         The penalty, the strongest of equals, and the held-out top-1 of each in percent.
     """
-    kept, held = splits.held_out(
-        labels.cpu().numpy(), settings.held_out, seed, few=settings.get("train_size") is not None
+    kept, held = splits.validation_split(
+        labels.cpu().numpy(),
+        settings.held_out,
+        seed,
+        few_shot=settings.get("train_size") is not None,
     )
     probes = fit(x[kept], labels[kept], classes, settings.penalties)
     scores = [

@@ -24,7 +24,7 @@ from torch import Tensor
 from core import configs, exchange, files, record
 from core.errors import InputError
 from core.exchange import Exchange
-from core.metrics import classification
+from core.metrics import classification, logit_gap
 from core.metrics.classification import right_answers
 from core.runtime import distributed
 from downstream.backbones import timm_features
@@ -54,6 +54,11 @@ class Geometry:
         return f"{self.resolution}/{self.crop_ratio}"
 
 
+def own_geometry(about: Exchange) -> Geometry:
+    """What a checkpoint was evaluated at on its source task."""
+    return Geometry(about.resolution, about.crop_ratio)
+
+
 def geometries(
     resolutions: Sequence[int], crop_ratios: Sequence[float], own: Geometry
 ) -> list[Geometry]:
@@ -80,7 +85,7 @@ class Views(loader.EvaluationView):
 
     def __getitem__(self, index: int) -> loader.Sample:
         try:
-            image = decode.whole(self.images.source(index))
+            image = decode.full_image(self.images.source(index))
         except decode.Unreadable as error:
             nothing = torch.zeros(sum(self.lengths), dtype=torch.uint8)
             return nothing, -1, [(self.images.path(index), str(error))]
@@ -96,22 +101,35 @@ class Views(loader.EvaluationView):
         return [part.reshape(-1, 3, g.resolution, g.resolution) for part, g in parts]
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What a model makes of N images in G geometries.
+
+    Attributes:
+        top: int64 [N, G, 5] of class indices, the best first (of fewer classes, all of them), -1
+            where an image cannot be read.
+        gaps: float32 [N], between the logits (`logit_gap`) at the checkpoint's own geometry; 0
+            where that is not wanted, or an image cannot be read.
+        problems: the images that cannot be read, with the reasons.
+    """
+
+    top: np.ndarray
+    gaps: np.ndarray
+    problems: loader.Problems
+
+
 @torch.no_grad()
 def predict(
     loaded: Loaded, images: ImageSet, wanted: Sequence[Geometry], workers: int, device: torch.device
-) -> tuple[np.ndarray, loader.Problems]:
-    """The classes that a model ranks first, each image seen once by one of the processes.
-
-    Returns:
-        int64 [N, G, 5] of class indices, the best first (of fewer classes, all of them), -1 where
-        an image cannot be read; and those images, with the reasons.
-    """
+) -> Predictions:
+    """Each image is seen once, by one of the processes."""
     about = loaded.about
     model = loaded.model.to(device, memory_format=torch.channels_last).eval()
     view = Views(images, wanted, about.interpolation)
     size = max(1, min(BATCH, BATCH_BYTES // sum(view.lengths)))
     shape = (len(images), len(wanted), min(5, about.classes))
     found = torch.zeros(shape, dtype=torch.int64, device=device)  # class + 1, so that 0 is none
+    gaps = torch.zeros(len(images), device=device)
     mine: loader.Problems = []
     batches = loader.evaluation(view, size, workers, distributed.rank(), distributed.world())
     for rows, numbers, problems in loader.batches_of(batches):
@@ -127,8 +145,13 @@ def predict(
             except AssertionError as error:  # of a transformer whose patches do not fit
                 raise InputError(f"{about.architecture} at {wanted[i]}: {error}") from error
             found[places, i] = 1 + logits.topk(shape[2], dim=1).indices
-    top = distributed.sum_over_processes(found) - 1
-    return top.cpu().numpy(), sorted(one for part in distributed.from_all(mine) for one in part)
+            if wanted[i] == own_geometry(about):
+                gaps[places] = torch.from_numpy(logit_gap.gaps(logits.cpu().numpy())).to(gaps)
+    return Predictions(
+        top=(distributed.sum_over_processes(found) - 1).cpu().numpy(),
+        gaps=distributed.sum_over_processes(gaps).cpu().numpy(),
+        problems=sorted(one for part in distributed.from_all(mine) for one in part),
+    )
 
 
 def measured(
@@ -153,6 +176,27 @@ def measured(
         if geometry == own:
             short = both
     return short | found
+
+
+def keep(
+    folder: Path,
+    found: Predictions,
+    answers: np.ndarray,
+    wanted: Sequence[Geometry],
+    own: Geometry,
+) -> list[Path]:
+    """Writes correct.npz and gaps.npz of the checkpoint's own geometry, if it is among the wanted.
+
+    Args:
+        answers: int [N, A], as `right_answers` wants them.
+    """
+    if own not in wanted:
+        return []
+    right, counted = right_answers(found.top[:, wanted.index(own)], answers)
+    return [
+        classification.save(folder, right, counted),
+        logit_gap.save(folder, found.gaps[counted]),
+    ]
 
 
 def table(metrics: Mapping[str, record.Metric], wanted: Sequence[Geometry]) -> str:
@@ -202,11 +246,11 @@ def run(run: DownstreamRun) -> None:
     """
     began = time.perf_counter()
     about, dataset, limit = exchange.read_about(run.exchange), run.dataset, run.choices.limit
-    own = Geometry(about.resolution, about.crop_ratio)
+    own = own_geometry(about)
     wanted = geometries(run.choices.resolutions, run.choices.crop_ratios, own)
     to_predict = None
     if run.predictions is not None:
-        if len(wanted) > 1 or limit or dataset is None or run.predictions.is_dir():
+        if len(wanted) > 1 or limit or not dataset or run.predictions.is_dir():
             raise InputError(
                 "--predictions FILE is for a whole data set at one resolution and one crop ratio"
             )
@@ -216,8 +260,8 @@ def run(run: DownstreamRun) -> None:
         if dataset
         else datasets.load_folder(Path(run.choices.images or ""))
     )
-    images = splits.limited(whole, limit, run.seed)
-    answers = datasets.answers(images) if dataset else images.labels[:, None]
+    images = splits.random_subset(whole, limit, run.seed)
+    answers = datasets.correct_classes(images) if dataset else images.labels[:, None]
     labels_of = configs.config(dataset).get("labels_of", dataset) if dataset else ""
     check_classes(run.source, about, images, labels_of)
     loaded = load(run.exchange, about, wanted)
@@ -230,37 +274,36 @@ def run(run: DownstreamRun) -> None:
     with distributed.process_group() as device:
         if run.unfinished([config, loaded.sha256, fingerprint]):
             predicting = time.perf_counter()
-            top, problems = predict(loaded, images, wanted, run.workers, device)
+            found = predict(loaded, images, wanted, run.workers, device)
             seconds = time.perf_counter() - predicting
             if distributed.rank() == 0:
-                write_unreadable(run.out, problems)
-                for path, reason in problems:
+                write_unreadable(run.out, found.problems)
+                for path, reason in found.problems:
                     print(f"{path}: not a readable image ({reason}), left out")
-                metrics = measured(top, answers, wanted, own, split=images.split, detail=detail)
+                metrics = measured(
+                    found.top, answers, wanted, own, split=images.split, detail=detail
+                )
                 wall = time.perf_counter() - began
                 cost = distributed.cost(device, wall, len(images) / seconds)
                 described = datasets.described(fingerprint, images)
-                kept = []
-                if own in wanted:
-                    right, counted = right_answers(top[:, wanted.index(own)], answers)
-                    kept.append(classification.save(run.out, right, counted))
                 finish(
                     *(run, loaded, []),
                     dataset=described,
                     config=config,
                     metrics=metrics,
                     cost=cost,
-                    outputs=kept,
+                    outputs=keep(run.out, found, answers, wanted, own),
                 )
                 print(table(metrics, wanted))
         if to_predict is not None:
-            top, problems = predict(loaded, to_predict, wanted, run.workers, device)
-            if problems:
+            found = predict(loaded, to_predict, wanted, run.workers, device)
+            if found.problems:
+                path, reason = found.problems[0]
                 raise InputError(
-                    f"{len(problems)} images to predict for cannot be read, and a line each is "
-                    f"wanted; first {problems[0][0]}: {problems[0][1]}"
+                    f"{len(found.problems)} images to predict for cannot be read, and a line each "
+                    f"is wanted; first {path}: {reason}"
                 )
             if distributed.rank() == 0 and run.predictions is not None:
-                lines = datasets.submission(to_predict, top[:, 0])
+                lines = datasets.submission(to_predict, found.top[:, 0])
                 files.write_atomically(run.predictions, lines.encode())
-                print(f"wrote predictions for {len(top)} images to {run.predictions}")
+                print(f"wrote predictions for {len(found.top)} images to {run.predictions}")

@@ -7,7 +7,6 @@ orders them is for `trickbench transfer --scores` to say.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from core import record
 from core.errors import InputError
+from core.metrics import classification
 from downstream.probes import features, knn
 from downstream.task import DownstreamRun
 from pretrain.images import splits
@@ -150,8 +150,8 @@ def run(run: DownstreamRun) -> None:
     train, settings = frozen.train, frozen.settings
     x, labels = frozen.training(np.float64)
     classes = len(train.classes)
-    kept, held = splits.held_out(
-        train.labels, settings.held_out, run.seed, few=settings.train_size is not None
+    kept, held = splits.validation_split(
+        train.labels, settings.held_out, run.seed, few_shot=settings.train_size is not None
     )
     right = knn.correct(
         *(x[kept].float(), labels[kept], classes, frozen.x_train[held], train.labels[held]),
@@ -159,17 +159,17 @@ def run(run: DownstreamRun) -> None:
         temperature=settings.temperature,
     )[settings.k]
 
-    def metric(value: float, unit: Literal["%", "score"], samples: int, detail: str):
+    def score(value: float, detail: str) -> record.Metric:
         return record.Metric(
-            value=value, unit=unit, split=train.split, samples=samples, detail=detail
+            value=value, unit="score", split=train.split, samples=len(x), detail=detail
         )
 
-    covariance = "with Ledoit and Wolf's covariance"
     neighbours = f"{settings.k} nearest neighbours of held-out samples"
+    held_out = classification.metrics(right[:, None], train.split, neighbours)
     frozen.write_record(
         {
-            "logme": metric(logme(x, labels, classes), "score", len(x), "log evidence per sample"),
-            "h_score": metric(h_score(x, labels, classes), "score", len(x), covariance),
-            "knn": metric(100 * int(right.sum()) / len(held), "%", len(held), neighbours),
+            "logme": score(logme(x, labels, classes), "log evidence per sample"),
+            "h_score": score(h_score(x, labels, classes), "with Ledoit and Wolf's covariance"),
+            "knn": held_out["top1"],
         }
     )

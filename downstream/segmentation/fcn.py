@@ -11,10 +11,12 @@ from mmengine.runner import Runner, TestLoop
 
 from core import configs, record
 from core.runtime import distributed
+from core.tasks import MULTI_SCALE_CONFUSION
 from downstream.backbones import timm_features
 from downstream.openmmlab import compat
 from downstream.openmmlab import runner as openmmlab
 from downstream.openmmlab.exact_resume import plain_model
+from downstream.segmentation.label_maps import LabelMapKeeper
 from downstream.task import DownstreamRun
 
 
@@ -61,9 +63,12 @@ def run(run: DownstreamRun) -> None:
         }
 
     def test(runner: Runner) -> dict[str, float]:
+        keeper = LabelMapKeeper(run.out)
+        runner.register_hook(keeper)
         scores = runner.test()
+        runner.hooks.remove(keeper)  # the label maps that are kept are of the single scale
         if cfg.multi_scale:
-            again = test_views(runner, cfg.multi_scale, run.out / "confusion_ms.npz")
+            again = test_views(runner, cfg.multi_scale, run.out / MULTI_SCALE_CONFUSION.name)
             scores |= {f"{name}_ms": value for name, value in again.items()}
         return scores
 
@@ -93,7 +98,7 @@ def build_config(run: DownstreamRun, found: Config) -> Config:
     """The segmenter's config with the backbone, the data and the protocol's size in it."""
     from downstream.segmentation import mask_datasets
 
-    world = distributed.announced_world()
+    world = distributed.env_world()
     overlay = configs.read_protocol(run.protocol).get(run.task.name, {})
     cfg = openmmlab.read_config("segment", "fcn", overlay, world)
     loaded = timm_features.load(run.exchange, output_stride=8)

@@ -18,6 +18,7 @@ from mmseg.datasets import BaseSegDataset
 from torch import Tensor
 
 from core.metrics import segmentation
+from core.metrics.statistic import values
 from pretrain.images.datasets import missing
 
 CAMVID = (
@@ -54,10 +55,10 @@ class RandomBlur(BaseTransform):
 
 @METRICS.register_module()
 class ConfusionMetric(BaseMetric):
-    """Pixel accuracy and mean IoU in percent; unlike mmseg's, not rounded, and kept by picture.
+    """Pixel accuracy and mean IoU in percent; unlike mmseg's, not rounded, and kept by image.
 
     Args:
-        keep: file for the confusion of every picture (`confusion.save`).
+        keep: file for the confusion of every image (`core.metrics.segmentation.save`).
     """
 
     default_prefix = None
@@ -69,17 +70,20 @@ class ConfusionMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         classes = len(self.dataset_meta["classes"])
         for sample in data_samples:
-            guess = sample["pred_sem_seg"]["data"].squeeze(0)
-            truth = sample["gt_sem_seg"]["data"].squeeze(0).to(guess.device)
+            truth, prediction = (
+                sample[part]["data"].squeeze(0).cpu().numpy()
+                for part in ("gt_sem_seg", "pred_sem_seg")
+            )
             name = Path(sample.get("img_path", "")).stem
-            self.results.append((name, segmentation.count(truth, guess, classes)))
+            self.results.append((name, segmentation.count(truth, prediction, classes)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        names, cells = zip(*results, strict=True)
-        kept = segmentation.Kept(tuple(self.dataset_meta["classes"]), names, cells)
+        tested = segmentation.SegmentationResults(
+            tuple(self.dataset_meta["classes"]), *zip(*results, strict=True)
+        )
         if self.keep is not None:
-            segmentation.save(Path(self.keep), kept)
-        return segmentation.from_confusion(kept.total())
+            segmentation.save(Path(self.keep), tested)
+        return values(tested)
 
 
 @MODELS.register_module()

@@ -1,4 +1,4 @@
-"""Classification sets by their names: whole splits, and the parts of them that are trained on."""
+"""Classification datasets by name: their splits, labels and records."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ __all__ = ["READERS", "ImageSet", "class_order", "fingerprint", "missing"]
 
 
 def load(name: str, data_root: Path, role: str) -> ImageSet:
-    """One split of a classification set.
+    """One split of a classification dataset.
 
     Args:
         name: a file of configs/data.
-        data_root: the folder that holds all data sets (DATA=).
-        role: "train", or "test" for the split that results are reported on, which for ImageNet
-            and Places365 is their validation set.
+        data_root: the folder of all datasets (DATA=).
+        role: "train", or "test" for the split that results are reported on (the validation split of
+            ImageNet and Places365).
 
     Raises:
-        InputError: the set is missing, does not have as many samples as its config pins, or has no
-            such split.
+        InputError: the dataset is missing, its size is not the one in its config, or it has no such
+            split.
     """
     data = configs.config(name)
     if data.layout not in READERS:
-        raise InputError(
-            f"{name} has no class per image (layout {data.layout}): not a set to classify"
-        )
+        raise InputError(f"{name} is not a classification dataset (layout {data.layout})")
     root, split = data_root / data.root, data.splits[role]
     if split is None:
         raise InputError(f"{name} is for evaluation only: it has no {role} images")
@@ -56,16 +54,16 @@ def load(name: str, data_root: Path, role: str) -> ImageSet:
 
 
 def load_folder(folder: Path) -> ImageSet:
-    """Any folder in ImageNet's layout: a folder of images for each class.
+    """Any folder in ImageNet's layout: one folder of images per class.
 
     Raises:
-        InputError: no such folder, or no images in it.
+        InputError: the folder is missing or has no images.
     """
-    whole = folder.resolve()
+    resolved = folder.resolve()
     wanted = "a folder with a folder of images (.jpeg, .jpg, .png) for each class"
-    name = f"images-{whole.name}"
+    name = f"images-{resolved.name}"
     images = layouts.read_folder(
-        Config(dict(name=name, mirrors=name, get_it=wanted)), whole.parent, whole.name
+        Config(dict(name=name, mirrors=name, get_it=wanted)), resolved.parent, resolved.name
     )
     if not len(images):
         raise InputError(f"{folder}: no images: expected {wanted}")
@@ -73,16 +71,16 @@ def load_folder(folder: Path) -> ImageSet:
 
 
 def load_unlabelled(name: str, data_root: Path) -> ImageSet:
-    """The test images whose labels are not public, in the order of their list; all labels are -1.
+    """The test images without public labels, in the order of their list; all labels are -1.
 
-    The list may be absent: then it is all images of the folder, in the order of their names.
+    Without a list: all images of the folder, sorted by name.
 
     Raises:
-        InputError: the set has no such images, they are missing, or not as many as its config pins.
+        InputError: the dataset has no such images, or not as many as its config says.
     """
     data = configs.config(name)
     if not data.get("unlabelled"):
-        raise InputError(f"{name} has no images without public labels to write predictions for")
+        raise InputError(f"{name} has no unlabelled test images to predict")
     about, root = data.unlabelled, data_root / data.root
     folder, listing = root / about.folder, root / about.listing
     if not folder.is_dir():
@@ -99,10 +97,10 @@ def load_unlabelled(name: str, data_root: Path) -> ImageSet:
 
 
 def submission(images: ImageSet, top: np.ndarray) -> str:
-    """Predictions as Places365's evaluation server takes them (section 2.2 of its places_devkit).
+    """Predictions in the format of Places365's evaluation server (places_devkit, section 2.2).
 
-    One line per image, in the order of the names: the file's name, without a folder, and exactly
-    five category numbers, 0 to 364 as in categories_places365.txt, by descending confidence.
+    One line per image, sorted by name: the file's name without its folder, and five category
+    numbers (0 to 364, as in categories_places365.txt) by descending confidence.
 
     Args:
         top: int [N, 5].
@@ -111,14 +109,14 @@ def submission(images: ImageSet, top: np.ndarray) -> str:
     return "".join(f"{Path(file).name} {' '.join(map(str, row))}\n" for file, row in rows)
 
 
-def answers(images: ImageSet) -> np.ndarray:
-    """Every right class of each image: its label, or ImageNet-ReaL's, found by the file's number.
+def correct_classes(images: ImageSet) -> np.ndarray:
+    """All correct classes of each image: its label, or its list of labels in ImageNet-ReaL.
 
     Returns:
-        int64 [N, A], padded with -1: a row of -1 alone is an image that is not counted.
+        int64 [N, C], padded with -1. A row of only -1 is an image that does not count.
 
     Raises:
-        InputError: the set's config names a file of labels that is missing, or of other images.
+        InputError: the labels file of the dataset's config is missing or of other images.
     """
     data = configs.config(images.name)
     if "labels_file" not in data:
@@ -130,21 +128,21 @@ def answers(images: ImageSet) -> np.ndarray:
     try:
         labels = json.loads(path.read_bytes())
         numbers = [int(re.findall(r"ILSVRC2012_val_(\d{8})\.", file)[0]) for file in images.files]
-        right = [np.asarray(labels[number - 1], np.int64) for number in numbers]
+        correct = [np.asarray(labels[number - 1], np.int64) for number in numbers]
         complete = len(labels) == size and min(numbers) >= 1
     except (ValueError, TypeError, IndexError, KeyError):
         complete = False
     if not complete:
         wanted = f"a list for each image, ILSVRC2012_val_00000001.JPEG to {size:08}"
         raise missing(path, f"not the labels of {images.split}: expected {wanted}", data)
-    found = np.full((len(right), max(map(len, right))), -1, np.int64)
-    for row, classes in zip(found, right, strict=True):
+    padded = np.full((len(correct), max(map(len, correct))), -1, np.int64)
+    for row, classes in zip(padded, correct, strict=True):
         row[: len(classes)] = classes
-    return found
+    return padded
 
 
 def described(digest: str, *sets: ImageSet) -> record.Dataset:
-    """What a record says of the sets that its run read."""
+    """The record's entry for the splits that a run read, with their fingerprint."""
     return record.Dataset(
         name=sets[0].name,
         mirrors=sets[0].mirrors,

@@ -1,10 +1,10 @@
-"""One split of a classification set, and what is said of one that is not as it should be."""
+"""One split of a classification dataset."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,14 @@ SUFFIXES = (".jpeg", ".jpg", ".png")
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One split of a data set: labels in memory, pictures in files or, if small, in memory too.
+    """One split of a dataset: labels in memory, images in files or, for small sets, in memory.
 
     Attributes:
-        name: the data set's own name, a file of configs/data.
-        mirrors: the set of the papers in whose place it stands.
-        split: the set's own word for the part: "train", "val", "test".
+        name: the dataset, a file of configs/data.
+        mirrors: the dataset of the papers that it stands in for.
+        split: the dataset's own name of the split: "train", "val", "test".
         labels: int64 [N], indices into `classes`.
-        files: N paths below `root`; empty if `pixels` is given.
+        files: N paths relative to `root`; empty if `pixels` is given.
         pixels: uint8 [N, H, W, 3] in RGB, or None.
     """
 
@@ -43,7 +43,7 @@ class ImageSet:
         return len(self.labels)
 
     def source(self, index: int) -> decode.Source:
-        """What a picture is decoded from: its file's bytes, or its pixels.
+        """An image's encoded bytes or its pixels, for `decode`.
 
         Raises:
             decode.Unreadable: the file cannot be read.
@@ -56,31 +56,27 @@ class ImageSet:
             raise decode.Unreadable(error.strerror or type(error).__name__) from error
 
     def image(self, index: int) -> Image.Image:
-        """The picture in RGB, whatever its colours are on the disk.
+        """An image in RGB.
 
         Raises:
-            InputError: the file is missing or is no readable picture.
+            InputError: the file is missing or not a readable image.
         """
         try:
-            return decode.whole(self.source(index))
+            return decode.full_image(self.source(index))
         except decode.Unreadable as error:
             raise InputError(f"{self.path(index)}: not a readable image ({error})") from error
 
     def path(self, index: int) -> str:
-        """Where a picture lies; for pixels in memory, its number."""
+        """An image's path; for pixels in memory, the root and its index."""
         return str(self.root / self.files[index]) if self.files else f"{self.root}[{index}]"
 
     def subset(self, indices: np.ndarray) -> ImageSet:
-        """The same set with only these samples, in this order."""
-        return ImageSet(
-            self.name,
-            self.mirrors,
-            self.split,
-            self.classes,
-            self.labels[indices],
-            self.root,
-            tuple(self.files[i] for i in indices) if self.files else (),
-            None if self.pixels is None else self.pixels[indices],
+        """Only these samples, in this order."""
+        return replace(
+            self,
+            labels=self.labels[indices],
+            files=tuple(self.files[i] for i in indices) if self.files else (),
+            pixels=None if self.pixels is None else self.pixels[indices],
         )
 
 
@@ -88,7 +84,7 @@ def fingerprint(*sets: ImageSet) -> str:
     """SHA-256 over each sample's label and its file's name and size, or its pixels.
 
     Raises:
-        InputError: a file is not there.
+        InputError: a file is missing.
     """
     digest = hashlib.sha256()
     for images in sets:
@@ -101,16 +97,16 @@ def fingerprint(*sets: ImageSet) -> str:
                 size = (images.root / name).stat().st_size
             except OSError as error:
                 raise InputError(
-                    f"{images.root / name}: {error.strerror}; to list all such files: trickbench "
-                    f"data check {images.name}"
+                    f"{images.root / name}: {error.strerror}; to list all missing files: "
+                    f"trickbench data check {images.name}"
                 ) from error
             digest.update(f"{name} {size}\n".encode())
     return digest.hexdigest()
 
 
-def missing(path: Path, wanted: str, data: Config) -> InputError:
-    """The error for data that are not there, or only in part."""
-    return InputError(f"{data.name}: {path}: {wanted}. To get it: {data.get_it}")
+def missing(path: Path, problem: str, data: Config) -> InputError:
+    """The error for data that are missing, incomplete or damaged."""
+    return InputError(f"{data.name}: {path}: {problem}. To get it: {data.get_it}")
 
 
 def from_files(
@@ -121,6 +117,6 @@ def from_files(
     files: Sequence[str],
     labels: Sequence[int] | np.ndarray,
 ) -> ImageSet:
-    """A split whose pictures are files below `root`."""
+    """A split whose images are files below `root`."""
     label_array = np.asarray(labels, np.int64)
     return ImageSet(data.name, data.mirrors, split, classes, label_array, root, tuple(files))

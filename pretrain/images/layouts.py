@@ -1,4 +1,4 @@
-"""Readers of classification sets, each in the layout in which its authors publish it."""
+"""Readers of classification datasets, one for each layout in which they are published."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mmengine.config import Config
 from pretrain.images.image_set import SUFFIXES, ImageSet, from_files, missing
 
 
-def checked(data: Config, path: Path) -> bytes:
-    """A file's bytes.
+def read_checked(data: Config, path: Path) -> bytes:
+    """A file's bytes, after checking its MD5 if the config pins one.
 
     Raises:
-        InputError: it is missing, or its MD5 is not what the config pins, if it does.
+        InputError: the file is missing or has another MD5.
     """
     if not path.is_file():
         raise missing(path, "no such file", data)
@@ -32,7 +32,7 @@ def checked(data: Config, path: Path) -> bytes:
 
 
 def read_folder(data: Config, root: Path, split: str) -> ImageSet:
-    """ImageNet's: <split>/<class>/<file>."""
+    """ImageNet's layout: <split>/<class>/<file>."""
     folder = root / split
     if not folder.is_dir():
         raise missing(folder, "no such folder", data)
@@ -46,38 +46,41 @@ def read_folder(data: Config, root: Path, split: str) -> ImageSet:
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Class folders in the order of their indices: by name, and numbers by their value, as in timm.
+    """Class folders in the order of their labels, as in timm: sorted by name, numbers by value.
 
-    ImageNet-V2's folders are named by index: in the order of their names 10 would come before 2.
+    ImageNet-V2's folders are numbers: sorted by name, 10 would come before 2.
     """
-    found = sorted(names)
-    return tuple(sorted(found, key=int) if all(map(str.isdecimal, found)) else found)
+    ordered = sorted(names)
+    return tuple(sorted(ordered, key=int) if all(map(str.isdecimal, ordered)) else ordered)
 
 
 def _read_places365(data: Config, root: Path, split: str) -> ImageSet:
-    """Places365's: categories_places365.txt, and <split>.txt with a path and a label a line.
+    """Places365's layout: categories_places365.txt, and <split>.txt with a path and a label a line.
 
-    `folders` and `listings` of the config name those of other editions.
+    The config's `folders` and `listings` give the names in other editions.
     """
     categories = root / "categories_places365.txt"
     listing = root / data.get("listings", {}).get(split, f"{split}.txt")
     folder = data.get("folders", {}).get(split, split)
     for path in (categories, listing):
-        checked(data, path)
+        read_checked(data, path)
     rows = [line.split() for line in categories.read_text().splitlines() if line.strip()]
     order = sorted(rows, key=lambda row: int(row[1]))
     pairs = [line.rsplit(maxsplit=1) for line in listing.read_text().splitlines() if line.strip()]
-    # the lists name their files from the split's folder, in some editions with a leading slash
+    # paths are relative to the split's folder, in some editions with a leading slash
     files = [f"{folder}/{path.lstrip('/')}" for path, _ in pairs]
     for file in (files[0], files[-1]) if files else ():
         if not (root / file).is_file():
-            raise missing(root / file, f"named in {listing.name}, but not there", data)
+            raise missing(root / file, f"listed in {listing.name}, but missing", data)
     labels = [int(label) for _, label in pairs]
     return from_files(data, split, tuple(row[0] for row in order), root, files, labels)
 
 
 def _read_tiny_imagenet(data: Config, root: Path, split: str) -> ImageSet:
-    """Tiny-ImageNet's: train/<wnid>/images, val/val_annotations.txt; `wnids` are the part used."""
+    """Tiny-ImageNet's layout: train/<wnid>/images and val/val_annotations.txt.
+
+    The config's `wnids` select a range of classes.
+    """
     first, last = data.wnids
     listing = root / "wnids.txt"
     if not listing.is_file():
@@ -107,26 +110,26 @@ def _read_tiny_imagenet(data: Config, root: Path, split: str) -> ImageSet:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that makes arrays and plain values, and refuses to call anything else."""
+    """An unpickler that only makes arrays and plain values, and refuses to call anything else."""
 
     ALLOWED = ("_reconstruct", "ndarray", "dtype", "encode")
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] in ("numpy", "_codecs") and name in self.ALLOWED:
             return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
+        raise pickle.UnpicklingError(f"it calls {module}.{name}, which no CIFAR file needs")
 
 
 def _read_pickle(data: Config, path: Path) -> dict[bytes, Any]:
-    content = checked(data, path)
+    content = read_checked(data, path)
     try:
         return _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # what damaged bytes raise depends on where the damage is
+    except Exception as error:  # damaged bytes can raise anything
         raise missing(path, f"not a CIFAR batch ({error})", data) from error
 
 
 def _read_cifar(data: Config, root: Path, split: str) -> ImageSet:
-    """CIFAR's python version: pickled batches, planar RGB, 32 x 32."""
+    """CIFAR's Python version: pickled batches, planar RGB, 32 x 32."""
     batches = [_read_pickle(data, root / name) for name in data.batches[split]]
     meta = _read_pickle(data, root / data.meta)
     label_key, names_key = data.label_key.encode(), data.names_key.encode()
@@ -138,49 +141,48 @@ def _read_cifar(data: Config, root: Path, split: str) -> ImageSet:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise missing(root, f"not CIFAR's batches ({error!r})", data) from error
     if len(pixels) != len(labels):
-        raise missing(root, f"{split} has {len(pixels)} pictures, {len(labels)} labels", data)
+        raise missing(root, f"{split} has {len(pixels)} images, {len(labels)} labels", data)
     return ImageSet(data.name, data.mirrors, split, classes, labels, root, pixels=pixels)
 
 
 def _read_mat(data: Config, path: Path) -> dict[str, Any]:
-    """A file of MATLAB's, version 5, its arrays without axes of length 1."""
+    """A MATLAB 5 file, its arrays squeezed."""
     from scipy.io import loadmat
 
-    content = checked(data, path)
+    content = read_checked(data, path)
     try:
         return loadmat(io.BytesIO(content), squeeze_me=True)
-    except Exception as error:  # what damaged bytes raise depends on where the damage is
+    except Exception as error:  # damaged bytes can raise anything
         raise missing(path, f"not a .mat file ({error})", data) from error
 
 
 def _read_flowers(data: Config, root: Path, split: str) -> ImageSet:
-    """Flowers-102's: jpg/image_<number>.jpg, imagelabels.mat, and the numbers of setid.mat.
+    """Flowers-102's layout: jpg/image_<number>.jpg, imagelabels.mat and setid.mat.
 
-    `parts` are the lists that a split is made of.
+    The config's `parts` name the lists of setid.mat that make up a split.
     """
-    numbers_of = _read_mat(data, root / "setid.mat")
-    of_all = _read_mat(data, root / "imagelabels.mat")
+    ids = _read_mat(data, root / "setid.mat")
+    all_labels = _read_mat(data, root / "imagelabels.mat")
     try:
-        numbers = np.concatenate([np.atleast_1d(numbers_of[part]) for part in data.parts[split]])
-        labels = np.asarray(of_all["labels"], np.int64)[numbers.astype(np.int64) - 1] - 1
+        numbers = np.concatenate([np.atleast_1d(ids[part]) for part in data.parts[split]])
+        labels = np.asarray(all_labels["labels"], np.int64)[numbers.astype(np.int64) - 1] - 1
     except (KeyError, IndexError, ValueError) as error:
-        raise missing(
-            root, f"imagelabels.mat and setid.mat do not fit ({error!r})", data
-        ) from error
+        problem = f"imagelabels.mat and setid.mat do not match ({error!r})"
+        raise missing(root, problem, data) from error
     files = [f"jpg/image_{number:05d}.jpg" for number in numbers]
-    all_there(data, root, files)
+    require_files(data, root, files)
     names = tuple(f"flower {k + 1}" for k in range(data.classes))
     return from_files(data, split, names, root, files, labels)
 
 
 def _read_cars(data: Config, root: Path, split: str) -> ImageSet:
-    """Stanford Cars': cars_<split>/<file>, and the lists of its devkit.
+    """Stanford Cars' layout: cars_<split>/<file>, and the lists of its devkit.
 
-    `listings` are their places; the list of the test images with their labels came later than the
-    devkit, and lies in it or beside it.
+    The config's `listings` are the possible paths of a list: the test labels were published after
+    the devkit, and can be inside or beside it.
     """
-    places = [root / place for place in data.listings[split]]
-    listing = next((place for place in places if place.is_file()), places[0])
+    paths = [root / path for path in data.listings[split]]
+    listing = next((path for path in paths if path.is_file()), paths[0])
     annotations = _read_mat(data, listing)
     meta = _read_mat(data, root / "devkit/cars_meta.mat")
     try:
@@ -190,34 +192,34 @@ def _read_cars(data: Config, root: Path, split: str) -> ImageSet:
         names = tuple(map(str, meta["class_names"]))
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise missing(listing, f"not the annotations of {split} ({error!r})", data) from error
-    all_there(data, root, files)
+    require_files(data, root, files)
     return from_files(data, split, names, root, files, labels)
 
 
 def _read_inaturalist(data: Config, root: Path, split: str) -> ImageSet:
-    """iNaturalist's competitions': lists in COCO's JSON, and the files that they name."""
+    """The layout of iNaturalist's competitions: annotations in COCO's JSON format."""
     listing = root / data.listings[split]
-    content = checked(data, listing)
+    content = read_checked(data, listing)
     try:
-        found = json.loads(content)
-        categories = sorted(found["categories"], key=lambda row: row["id"])
-        index = {row["id"]: label for label, row in enumerate(categories)}
-        file_of = {row["id"]: row["file_name"] for row in found["images"]}
-        files = [file_of[row["image_id"]] for row in found["annotations"]]
-        labels = [index[row["category_id"]] for row in found["annotations"]]
+        coco = json.loads(content)
+        categories = sorted(coco["categories"], key=lambda row: row["id"])
+        label_of = {row["id"]: label for label, row in enumerate(categories)}
+        file_of = {row["id"]: row["file_name"] for row in coco["images"]}
+        files = [file_of[row["image_id"]] for row in coco["annotations"]]
+        labels = [label_of[row["category_id"]] for row in coco["annotations"]]
         names = tuple(str(row["name"]) for row in categories)
     except (KeyError, TypeError, ValueError) as error:
         raise missing(listing, f"not the annotations of {split} ({error!r})", data) from error
-    all_there(data, root, [files[0], files[-1]] if files else [])
+    require_files(data, root, [files[0], files[-1]] if files else [])
     return from_files(data, split, names, root, files, labels)
 
 
-def all_there(data: Config, root: Path, files: Iterable[str]) -> None:
-    """Raises InputError if one of the files is not there, and says how many more are not."""
+def require_files(data: Config, root: Path, files: Iterable[str]) -> None:
+    """Raises InputError if files are missing: the first one, and how many more."""
     absent = [file for file in files if not (root / file).is_file()]
     if absent:
         count = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-        raise missing(root / absent[0], f"named in a list, but not there{count}", data)
+        raise missing(root / absent[0], f"listed, but missing{count}", data)
 
 
 READERS: dict[str, Callable[[Config, Path, str], ImageSet]] = {

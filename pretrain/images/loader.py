@@ -1,8 +1,8 @@
 """From an image set to batches on the host.
 
-What a run sees is a pure function of (seed, epoch, step): the order of an epoch, and each sample's
-crop, are drawn from generators seeded by where they stand. So the batches are the same whatever
-the number of workers, and a resumed run goes on at its step without reading what it has seen.
+Batches are a pure function of (seed, epoch, step): the order of an epoch and each sample's crop
+come from generators seeded by their position. So the number of workers changes nothing, and a
+resumed run continues at its step without reading earlier batches.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from pretrain.images.datasets import ImageSet
 from pretrain.recipe import Recipe
 from pretrain.tricks.repeated_augmentation import repeated
 
-Problems = list[tuple[str, str]]  # unreadable files and the reasons
-Sample = tuple[Tensor, int, Problems]
+Problems = list[tuple[str, str]]  # unreadable files, each with the reason
+Sample = tuple[Tensor, int, Problems]  # uint8 [3, H, W], label, problems
 Batch = tuple[Tensor, Tensor, Problems]  # uint8 [n, 3, H, W], labels [n], problems
+Key = tuple[int, int, int]  # (epoch, sample, copy): with the seed, decides a sample's augmentation
 
 
 class TrainingView(Dataset):
-    """An image set's samples as a recipe's training sees them, indexed by (epoch, sample, copy).
+    """A training set under a recipe's crops, flips and RandAugment, indexed by Key.
 
-    In place of a file that cannot be read stands the next one that can, with its own label: which
-    one that is follows from the files alone.
+    An unreadable file is replaced by the next readable one, with that one's label.
     """
 
     def __init__(self, images: ImageSet, recipe: Recipe, seed: int) -> None:
         self.images, self.recipe, self.seed = images, recipe, seed
 
-    def __getitem__(self, place: tuple[int, int, int]) -> Sample:
-        _, index, _ = place
+    def __getitem__(self, key: Key) -> Sample:
+        _, index, _ = key
         problems: Problems = []
         for candidate in chain(range(index, len(self.images)), range(index)):
-            rng = generator("sample", self.seed, *place)
+            rng = generator("sample", self.seed, *key)
             try:
                 pixels = transforms.for_training(self.images.source(candidate), rng, self.recipe)
             except decode.Unreadable as error:
@@ -57,9 +57,9 @@ class TrainingView(Dataset):
 
 
 class EvaluationView(Dataset):
-    """An image set's samples as an evaluation sees them: shorter side resized, central crop.
+    """An image set for evaluation: shorter side resized, then a central crop.
 
-    A file that cannot be read has the label -1, which is for the reader of the batch to leave out.
+    An unreadable file gets the label -1; callers must leave it out.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class EvaluationView(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         try:
-            image = decode.whole(self.images.source(index))
+            image = decode.full_image(self.images.source(index))
         except decode.Unreadable as error:
             side = self.geometry[0]
             problem = (self.images.path(index), str(error))
@@ -82,10 +82,10 @@ class EvaluationView(Dataset):
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
-    """Whole batches in an epoch; the rest of an epoch's order is left out, another rest each epoch.
+    """The number of full batches in an epoch; the samples left over differ between epochs.
 
     Raises:
-        InputError: not even one batch.
+        InputError: there is less than one full batch.
     """
     if not 0 < batch_size <= samples:
         raise InputError(f"{samples} training samples do not fill one batch of {batch_size}")
@@ -93,15 +93,15 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
 
 
 class EpochBatches:
-    """A batch sampler: one epoch's micro-batches for one process, from a step on.
+    """A batch sampler: one epoch's micro-batches for one process.
 
     Args:
         samples: size of the training set.
         batch_size: over all processes and micro-batches.
-        start: the step to begin at.
-        rank, world: this process and how many there are.
+        start: the first step.
+        rank, world: this process, and the number of processes.
         micro: micro-batches per step and process.
-        repeats: copies of a sample, for repeated augmentation.
+        repeats: copies of each sample, for repeated augmentation.
     """
 
     def __init__(
@@ -120,26 +120,26 @@ class EpochBatches:
         if micro < 1 or batch_size % (world * micro):
             raise InputError(
                 f"a batch of {batch_size} does not divide over {world} processes x {micro} "
-                f"micro-batches"
+                f"micro-batches: change batch_size or accumulation"
             )
         self.steps = steps_per_epoch(samples, batch_size)
         self.epoch, self.start, self.micro = epoch, start, micro
         order = generator("order", seed, epoch).permutation(samples)
-        places = repeated(order, repeats)[: self.steps * batch_size]
-        self.batches = places.reshape(self.steps, batch_size, 2)
+        copies = repeated(order, repeats)[: self.steps * batch_size]
+        self.batches = copies.reshape(self.steps, batch_size, 2)
         self.mine = slice(rank, None, world)
 
     def __len__(self) -> int:
         return (self.steps - self.start) * self.micro
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         for batch in self.batches[self.start :, self.mine]:
             for part in np.split(batch, self.micro):
                 yield [(self.epoch, int(index), int(copy)) for index, copy in part]
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    # torch's own collation stacks straight into the memory that a worker shares with its parent
+    # default_collate stacks directly into the memory that a worker shares with its parent
     images = default_collate([image for image, _, _ in samples])
     labels = default_collate([label for _, label, _ in samples])
     return images, labels, [problem for *_, problems in samples for problem in problems]
@@ -149,14 +149,14 @@ def training(view: Dataset, batches: EpochBatches, workers: int) -> DataLoader:
     """One epoch's micro-batches.
 
     Args:
-        view: a TrainingView, or another data set of its places.
+        view: a TrainingView, or another Dataset indexed by Key.
     """
     return DataLoader(
         view,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=leave_signals_to_parent,
+        worker_init_fn=ignore_stop_signals,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -164,24 +164,23 @@ def training(view: Dataset, batches: EpochBatches, workers: int) -> DataLoader:
 def evaluation(
     view: EvaluationView, batch_size: int, workers: int, rank: int = 0, world: int = 1
 ) -> DataLoader:
-    """Every `world`-th sample from `rank` on, so that over all processes each is seen once."""
-    mine = range(rank, len(view), world)
+    """Every `world`-th sample, starting at `rank`: all processes together see each sample once."""
     return DataLoader(
         view,
         batch_size=batch_size,
-        sampler=mine,
+        sampler=range(rank, len(view), world),
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=leave_signals_to_parent,
+        worker_init_fn=ignore_stop_signals,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def leave_signals_to_parent(worker: int) -> None:
-    """A cluster that wants its node back signals every process; only the training loop answers.
+def ignore_stop_signals(worker: int) -> None:
+    """Initialises a loader process: a cluster signals every process, and only the main one reacts.
 
-    A worker ends when its parent says so, or is gone. That it is gone already only this worker can
-    know: whoever asks later takes the process that has adopted it for its parent.
+    It exits at once if its parent has died: torch's later check would mistake the process that has
+    adopted it for its parent, and the worker would wait for ever.
     """
     if (parent := multiprocessing.parent_process()) and parent.pid != os.getppid():
         os._exit(1)
@@ -190,42 +189,42 @@ def leave_signals_to_parent(worker: int) -> None:
 
 
 def kill_workers() -> None:
-    """For a process that ends with an error while its workers are at work.
+    """Kills the loader processes of a process that ends with an error.
 
-    Python would send them SIGTERM, which they ignore, and then wait for them, for ever.
+    Python would send them SIGTERM, which they ignore, and then wait for them for ever.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would take their end for an error
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their end
     for child in multiprocessing.active_children():
-        if child.daemon:  # as torch's workers are
+        if child.daemon:  # torch's workers are daemons
             child.kill()
 
 
 def kill_workers_at_exit() -> None:
-    """To be called once the workers are at work: what is registered last is called first, before
-    torch and Python wait for them.
+    """Call it after the workers have started: exit handlers run in reverse order of registration,
+    and this one must run before those of torch and Python, which wait for the workers.
     """
     atexit.unregister(kill_workers)
     atexit.register(kill_workers)
 
 
 @contextmanager
-def naming_dead_workers(workers: int) -> Iterator[None]:
-    """Turns torch's error for a worker that died into ours; it may come at any line of a process.
+def report_dead_workers(workers: int) -> Iterator[None]:
+    """Turns torch's errors about a dead worker, which can be raised anywhere, into a RunError.
 
     Raises:
-        RunError: a worker was killed, or died.
+        RunError: a worker was killed or died.
     """
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:
-        # the latter two come of a worker that dies while it hands a batch over
-        told = isinstance(error, RuntimeError)
-        if "DataLoader worker" not in str(error) if told else not workers:
+        # torch's own RuntimeError; the other two if a worker dies while it sends a batch
+        from_torch = isinstance(error, RuntimeError)
+        if "DataLoader worker" not in str(error) if from_torch else not workers:
             raise
-        reason = str(error).splitlines()[0] if told else f"{type(error).__name__}: {error}"
+        reason = str(error).splitlines()[0] if from_torch else f"{type(error).__name__}: {error}"
         raise RunError(
-            f"a loader process died ({reason}); often memory ran out: try fewer with WORKERS=, now "
-            f"{workers}. The same command goes on from the last saved state"
+            f"a loader process died ({reason}), often for lack of memory: try fewer with WORKERS=, "
+            f"now {workers}. Run the same command again to resume from the last saved state"
         ) from error
 
 
@@ -233,20 +232,20 @@ def batches_of(source: DataLoader) -> Iterator[Batch]:
     """The batches of a loader.
 
     Raises:
-        RunError: a worker was killed, or died.
+        RunError: a worker was killed or died.
     """
-    with naming_dead_workers(source.num_workers):
+    with report_dead_workers(source.num_workers):
         iterator = iter(source)
         kill_workers_at_exit()
         try:
             yield from iterator
         finally:
-            if source.num_workers:  # now, not when an error's traceback lets go of the iterator
+            if source.num_workers:  # now: after an error the traceback keeps the iterator alive
                 iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
-def unreadable(images: ImageSet, workers: int) -> Problems:
-    """Decodes every file of a set; those that cannot be read, with the reasons, sorted."""
+def find_unreadable(images: ImageSet, workers: int) -> Problems:
+    """Decodes every file of a set and returns the unreadable ones, sorted."""
     view = EvaluationView(images, 1, 1.0, "bilinear")
     found = [one for *_, problems in batches_of(evaluation(view, 64, workers)) for one in problems]
     return sorted(found)

@@ -1,7 +1,7 @@
 """Augmentation (Bag of Tricks, section 2.1): crop and flip on the host, colour on the device.
 
-The host turns a picture into uint8 [3, H, W]; colour, noise and normalisation then run in batch
-wherever the model is. What is random is drawn from a NumPy generator that the caller seeds.
+The host makes uint8 [3, H, W]; colour, noise and normalisation then run in batches on the model's
+device. All random numbers come from a NumPy generator that the caller seeds.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ EIGENVECTORS = torch.tensor(
 def random_crop_box(rng: np.random.Generator, width: int, height: int) -> tuple[int, int, int, int]:
     """A crop of 8 to 100 % of the area and of aspect 3/4 to 4/3: left, upper, right, lower.
 
-    As everywhere, the aspect is uniform in its logarithm, and after ten boxes that do not fit, the
-    largest central crop within the aspects is taken.
+    As in torchvision, log(aspect) is uniform, and after ten boxes that do not fit the result is the
+    largest central crop within the range of aspects.
     """
     for _ in range(10):
         area = width * height * rng.uniform(0.08, 1.0)
@@ -45,43 +45,43 @@ def random_crop_box(rng: np.random.Generator, width: int, height: int) -> tuple[
 
 
 def for_training(source: decode.Source, rng: np.random.Generator, recipe: Recipe) -> Tensor:
-    """Random crop, resized, flipped half the time, and RandAugment if the recipe has it.
+    """Random resized crop, random flip, and RandAugment if the recipe has it.
 
     Returns:
-        uint8 [3, H, W], H and W the recipe's training resolution.
+        uint8 [3, R, R], R the recipe's training resolution.
 
     Raises:
-        decode.Unreadable: the picture cannot be decoded.
+        decode.Unreadable: the image cannot be decoded.
     """
     side = recipe.train_resolution
     box = random_crop_box(rng, *decode.size(source))
-    crop = decode.region(source, box, side, recipe.interpolation)
+    crop = decode.resized_crop(source, box, side, recipe.interpolation)
     pixels = torch.from_numpy(crop).permute(2, 0, 1)
     if rng.random() < 0.5:
         pixels = pixels.flip(2)
     if recipe.randaugment is not None:
-        apply = policy(recipe.randaugment, side, recipe.mean)
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-        pixels = to_tensor(randaugment(image, rng, apply))
+        augmented = randaugment(image, rng, policy(recipe.randaugment, side, recipe.mean))
+        pixels = to_tensor(augmented)
     return pixels.contiguous()
 
 
 def for_evaluation(
     image: Image.Image, resolution: int, crop_ratio: float, interpolation: str
 ) -> Tensor:
-    """Shorter side to resolution / crop_ratio, central crop: uint8 [3, resolution, resolution]."""
+    """Resizes the shorter side to R / crop_ratio and crops the centre: uint8 [3, R, R]."""
     shorter = math.floor(resolution / crop_ratio)
     resized = TF.resize(image, [shorter], TF.InterpolationMode(interpolation))
     return to_tensor(TF.center_crop(resized, [resolution, resolution]))
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB image as uint8 [3, H, W]."""
+    """uint8 [3, H, W] of an RGB image."""
     return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
 
 
 def rgb_to_hsv(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Hue in turns [0, 1), saturation and value in [0, 1], each [N, H, W], of RGB [N, 3, H, W]."""
+    """RGB [N, 3, H, W] to hue in [0, 1), saturation and value in [0, 1], each [N, H, W]."""
     red, green, blue = rgb.unbind(dim=1)
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
@@ -91,27 +91,27 @@ def rgb_to_hsv(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (green - blue) / divisor,
         torch.where(value == green, (blue - red) / divisor + 2, (red - green) / divisor + 4),
     )
-    return _turn(sixths / 6), chroma / torch.where(value > 0, value, 1), value
+    return _fraction(sixths / 6), chroma / torch.where(value > 0, value, 1), value
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """The inverse of `rgb_to_hsv`: channel c is v - v s max(0, min(k, 4 - k, 1)), k in sixths."""
+    """The inverse of `rgb_to_hsv`: channel c is v - v s max(0, min(k, 4 - k, 1)), k = c's sixth."""
     offset = torch.tensor([5.0, 3.0, 1.0], device=hue.device).view(1, 3, 1, 1)
-    k = 6 * _turn((offset + 6 * hue[:, None]) / 6)
+    k = 6 * _fraction((offset + 6 * hue[:, None]) / 6)
     ramp = torch.minimum(k, 4 - k).clamp(0, 1)
     return value[:, None] - (value * saturation)[:, None] * ramp
 
 
-def _turn(angle: Tensor) -> Tensor:
-    """The angle in [0, 1); `% 1` would be the same, and several times slower on a CPU."""
-    return angle - angle.floor()
+def _fraction(x: Tensor) -> Tensor:
+    """x % 1, several times faster on a CPU."""
+    return x - x.floor()
 
 
 def scale_hsv(rgb: Tensor, factors: Tensor) -> Tensor:
-    """Hue, saturation and brightness (value) scaled by coefficients (section 2.1).
+    """Scales hue, saturation and brightness (value) by factors (section 2.1).
 
-    Hue is an angle, so a scaled one depends on where the circle is cut: here opposite red, at half
-    a turn, so that reds, which lie on both sides of 0, stay together.
+    Hue is an angle, so scaling needs an origin. It is red, with hues in (-1/2, 1/2]: reds lie on
+    both sides of 0, and stay close to each other.
 
     Args:
         rgb: [N, 3, H, W] in [0, 1].
@@ -120,13 +120,12 @@ def scale_hsv(rgb: Tensor, factors: Tensor) -> Tensor:
     hue, saturation, value = rgb_to_hsv(rgb)
     f = factors.to(rgb.device)[:, :, None, None]
     signed = torch.where(hue > 0.5, hue - 1, hue)
-    return hsv_to_rgb(
-        _turn(signed * f[:, 0]), (saturation * f[:, 1]).clamp(0, 1), (value * f[:, 2]).clamp(0, 1)
-    )
+    hue = _fraction(signed * f[:, 0])
+    return hsv_to_rgb(hue, (saturation * f[:, 1]).clamp(0, 1), (value * f[:, 2]).clamp(0, 1))
 
 
 def pca_noise(rgb: Tensor, coefficients: Tensor) -> Tensor:
-    """AlexNet's lighting: sum_k p_k alpha_k lambda_k added to every pixel of an image.
+    """AlexNet's PCA noise: adds sum_k p_k alpha_k lambda_k to every pixel of an image.
 
     Args:
         rgb: [N, 3, H, W] in [0, 1].
@@ -137,35 +136,34 @@ def pca_noise(rgb: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def colour(images: Tensor, rng: np.random.Generator, jitter: float, noise: float) -> Tensor:
-    """A batch with its colours scaled and lighting noise added, each image by its own draw.
+    """Colour jitter and PCA noise, with random coefficients for each image.
 
     Args:
         images: uint8 [N, 3, H, W].
-        jitter: coefficients of hue, saturation and value are U[1 - jitter, 1 + jitter].
-        noise: standard deviation of the lighting coefficients.
+        jitter: factors of hue, saturation and value are from U[1 - jitter, 1 + jitter].
+        noise: standard deviation of the PCA coefficients.
 
     Returns:
-        float [N, 3, H, W], about [0, 1].
+        float [N, 3, H, W]; the noise can leave [0, 1].
     """
     n = len(images)
     factors = rng.uniform(1 - jitter, 1 + jitter, (n, 3)) if jitter else np.ones((n, 3))
     alpha = rng.normal(0, noise, (n, 3)) if noise else np.zeros((n, 3))
-    # a CPU is several times faster on as many images as its cache holds
-    at_once = max(1, 2**16 // images[0, 0].numel()) if images.device.type == "cpu" else n
+    # a CPU is several times faster on chunks that fit its cache
+    chunk = max(1, 2**16 // images[0, 0].numel()) if images.device.type == "cpu" else n
     parts = []
-    for first in range(0, n, at_once):
-        these = slice(first, first + at_once)
-        rgb = images[these].float() / 255
+    for first in range(0, n, chunk):
+        part = slice(first, first + chunk)
+        rgb = images[part].float() / 255
         if jitter:
-            rgb = scale_hsv(rgb, torch.from_numpy(factors[these].astype(np.float32)))
+            rgb = scale_hsv(rgb, torch.from_numpy(factors[part].astype(np.float32)))
         if noise:
-            rgb = pca_noise(rgb, torch.from_numpy(alpha[these].astype(np.float32)))
+            rgb = pca_noise(rgb, torch.from_numpy(alpha[part].astype(np.float32)))
         parts.append(rgb)
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def normalise(rgb: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(rgb - mean) / std by channel, for [N, 3, H, W] in [0, 1] and moments on the same scale."""
-    shape = (1, 3, 1, 1)
-    mean_, std_ = (torch.tensor(m, device=rgb.device).view(shape) for m in (mean, std))
+    """(rgb - mean) / std by channel, for [N, 3, H, W] and moments of the same scale."""
+    mean_, std_ = (torch.tensor(m, device=rgb.device).view(1, 3, 1, 1) for m in (mean, std))
     return (rgb - mean_) / std_

@@ -1,4 +1,4 @@
-"""Architectures: timm's, by name, and the narrow ResNets of the demo protocol; initialisation."""
+"""Architectures: timm's, ResNet-50 of 2016, and the narrow ResNets of the demo protocol."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from torch import Tensor, nn
 
 from core.errors import InputError, unknown
 
-
-def _narrow(layers: tuple[int, ...], **stem: Any) -> Any:
-    """A ResNet of basic blocks with half the usual channels."""
-    return dict(block=BasicBlock, layers=layers, channels=(32, 64, 128, 256), **stem)
-
-
-# An nn.Module with what all of timm's have beside: pretrained_cfg, feature_info, forward_features,
-# forward_intermediates. Its own type says nothing of them.
+# An nn.Module with timm's further attributes (pretrained_cfg, feature_info, forward_features,
+# forward_intermediates), for which timm has no type.
 TimmModel = Any
-DEEP = dict(stem_width=16, stem_type="deep", avg_down=True)
+DEEP_STEM = dict(stem_width=16, stem_type="deep")
+
+
+def _narrow(layers: tuple[int, ...], **settings: Any) -> dict[str, Any]:
+    """A ResNet of basic blocks with half the usual channels."""
+    return dict(block=BasicBlock, layers=layers, channels=(32, 64, 128, 256), **settings)
 
 
 def _build(arguments: dict[str, Any], **overrides: Any) -> ResNet:
-    # The arguments that timm's registry hands to every constructor; there are no weights to load.
+    # timm's registry passes these to every constructor; there are no pretrained weights to load
     for key in ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         overrides.pop(key, None)
     model: TimmModel = ResNet(**(arguments | overrides))
@@ -35,32 +34,32 @@ def _build(arguments: dict[str, Any], **overrides: Any) -> ResNet:
 
 @register_model
 def resnet10_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """ResNet-10-B, half as wide: stands in for ResNet-50-B in the demo protocol."""
+    """ResNet-10-B at half width: stands in for ResNet-50-B in the demo protocol."""
     return _build(_narrow((1, 1, 1, 1)), **kwargs)
 
 
 @register_model
 def resnet10c_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """ResNet-10-C, half as wide: stands in for ResNet-50-C in the demo protocol."""
-    return _build(_narrow((1, 1, 1, 1), **DEEP | {"avg_down": False}), **kwargs)
+    """ResNet-10-C at half width: stands in for ResNet-50-C in the demo protocol."""
+    return _build(_narrow((1, 1, 1, 1), avg_down=False, **DEEP_STEM), **kwargs)
 
 
 @register_model
 def resnet10d_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """ResNet-10-D, half as wide: stands in for ResNet-50-D in the demo protocol."""
-    return _build(_narrow((1, 1, 1, 1), **DEEP), **kwargs)
+    """ResNet-10-D at half width: stands in for ResNet-50-D in the demo protocol."""
+    return _build(_narrow((1, 1, 1, 1), avg_down=True, **DEEP_STEM), **kwargs)
 
 
 @register_model
 def resnet18d_narrow(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """ResNet-18-D, half as wide: stands in for ResNet-152-D in the demo protocol."""
-    return _build(_narrow((2, 2, 2, 2), **DEEP), **kwargs)
+    """ResNet-18-D at half width: stands in for ResNet-152-D in the demo protocol."""
+    return _build(_narrow((2, 2, 2, 2), avg_down=True, **DEEP_STEM), **kwargs)
 
 
 class FirstConvStride(Bottleneck):
-    """The bottleneck of He et al., 2016: the first 1x1 convolution has the stride.
+    """The bottleneck of He et al., 2016, with the stride in the first 1x1 convolution.
 
-    timm's and torchvision's have it in the 3x3 convolution, which is Bag of Tricks' ResNet-B.
+    timm and torchvision have it in the 3x3 convolution: Bag of Tricks' ResNet-B.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -78,13 +77,12 @@ def create(arch: str, classes: int, **kwargs: Any) -> TimmModel:
     """A timm model without weights.
 
     Args:
-        arch: a name that timm knows.
-        classes: of the classifier; 0 leaves the classifier out.
-        kwargs: further arguments of the model, `output_stride` for one.
+        arch: timm's name.
+        classes: the number of classes; 0 for no classifier.
+        kwargs: further arguments of the model, for example `output_stride`.
 
     Raises:
-        InputError: timm has no such architecture (the message offers the nearest names), or it
-            does not take these arguments.
+        InputError: timm has no such architecture, or it does not accept these arguments.
     """
     if not timm.is_model(arch):
         raise unknown("architecture", arch, timm.list_models())
@@ -98,23 +96,23 @@ def for_training(arch: str, classes: int, resolution: int, drop_path: float) -> 
     """A model that can be trained and tested at different resolutions.
 
     Args:
-        resolution: of the test. A transformer's position embeddings have this size, and are
-            interpolated to that of the training.
-        drop_path: stochastic depth (Huang et al., 2016): the probability that a block is skipped
-            grows linearly from 0 at the first to this at the last (EfficientNets end before).
+        resolution: at test time. A transformer's position embeddings have this size, and are
+            interpolated for training.
+        drop_path: stochastic depth (Huang et al., 2016): the probability of skipping a block grows
+            linearly from 0 in the first to this in the last (a little less in EfficientNets).
     """
-    wanted: dict[str, Any] = dict(drop_path_rate=drop_path) if drop_path else {}
-    about = timm.get_pretrained_cfg(arch) if timm.is_model(arch) else None
-    if about is not None and about.fixed_input_size:
-        wanted |= dict(img_size=resolution, dynamic_img_size=True)
-    return create(arch, classes, **wanted)
+    kwargs: dict[str, Any] = dict(drop_path_rate=drop_path) if drop_path else {}
+    cfg = timm.get_pretrained_cfg(arch) if timm.is_model(arch) else None
+    if cfg is not None and cfg.fixed_input_size:
+        kwargs |= dict(img_size=resolution, dynamic_img_size=True)
+    return create(arch, classes, **kwargs)
 
 
 def classifier(model: TimmModel) -> str:
-    """The name that timm gives a model's classifier: "fc", "classifier", "head.fc" ...
+    """timm's name of a model's classifier: "fc", "classifier", "head.fc", ...
 
     Raises:
-        InputError: a model with none, or with several (distilled transformers have two).
+        InputError: the model has no classifier or several (distilled transformers have two).
     """
     name = model.pretrained_cfg.get("classifier")
     if not isinstance(name, str):
@@ -123,10 +121,10 @@ def classifier(model: TimmModel) -> str:
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copies tensors into a model, one for each of its own, by name and shape.
+    """Loads tensors into a model. Names and shapes must match exactly.
 
     Raises:
-        InputError: a tensor is missing, left over or of another shape; all of them are named.
+        InputError: tensors are missing, unexpected or of another shape; names all of them.
     """
     own = model.state_dict()
     problems = [f"{name} is not in the checkpoint" for name in own if name not in tensors]

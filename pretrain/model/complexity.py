@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a network, counted without computing anything."""
+"""Parameters and multiply-adds of a network, counted on torch's meta device."""
 
 from __future__ import annotations
 
@@ -10,25 +10,20 @@ from pretrain.model import architectures
 
 
 def sized(cost: Cost, architecture: str, classes: int, resolution: int) -> Cost:
-    """What a run took, with the size of its network; see `count`."""
+    """A run's cost with its network's parameters and multiply-adds added; see `count`."""
     parameters, flops = count(architecture, classes, resolution)
     return cost.model_copy(update=dict(parameters=parameters, flops=flops))
 
 
 def count(architecture: str, classes: int, resolution: int) -> tuple[int, int]:
-    """The size of a network, as Bag of Tricks' table 5 counts it.
+    """Parameters, and multiply-adds for one image, counted as in Bag of Tricks' table 5.
 
-    Multiply-adds are those of convolutions, of linear layers and of attention; normalisation,
-    activations, pooling and additions are not counted. The network is built on torch's meta
-    device, where tensors have shapes and no content.
+    Convolutions, linear layers (with the classifier) and attention count; normalisation,
+    activations, pooling and additions do not.
 
     Args:
-        architecture: a name that timm knows.
-        classes: of the classifier, which counts.
-        resolution: pixels of the side of the one square image.
-
-    Returns:
-        Parameters, and multiply-adds for one image.
+        architecture: timm's name.
+        resolution: the side of the square image in pixels.
 
     Raises:
         InputError: timm has no such architecture.
@@ -38,5 +33,5 @@ def count(architecture: str, classes: int, resolution: int) -> tuple[int, int]:
         image = torch.empty(1, 3, resolution, resolution)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(image)
-    # the counter has two operations for each multiply-add
-    return sum(it.numel() for it in model.parameters()), counter.get_total_flops() // 2
+    # the counter counts two operations for each multiply-add
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2

@@ -1,4 +1,4 @@
-"""How weights start."""
+"""Initial weights (Bag of Tricks, sections 2.1 and 3.1)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ BATCH_NORM = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 def initialise(model: nn.Module, *, xavier: bool, zero_gamma: bool) -> None:
-    """Sets a new model's weights to those of step 0, in place.
+    """Initialises a model in place. BN's gamma is 1 and beta 0 unless stated otherwise.
 
     Args:
-        xavier: Bag of Tricks, section 2.1: weights of convolutions and linear layers are U[-a, a],
-            a = sqrt(6 / (d_in + d_out)), where d are the sizes of the channels, as the text has it
-            (Glorot and Bengio's are those times the kernel's area); biases 0, BN's gamma 1 and
-            beta 0. Otherwise they stay as timm has made them.
-        zero_gamma: Bag of Tricks, section 3.1: gamma starts at 0 in the last BN of each residual
-            block, so that every block starts as the identity and the network as a shallower one.
-            Otherwise no gamma does; timm's own initialisation has such blocks.
+        xavier: section 2.1: weights of convolutions and linear layers are U[-a, a] with
+            a = sqrt(6 / (d_in + d_out)), biases 0. As in the text, d counts channels (Glorot and
+            Bengio multiply by the kernel's area). False keeps timm's weights and biases.
+        zero_gamma: section 3.1: gamma is 0 in the last BN of each residual block, so that every
+            block starts as the identity. False undoes timm's own zero gammas.
     """
     for module in model.modules():
         if xavier and isinstance(module, nn.Conv2d):
@@ -31,13 +29,13 @@ def initialise(model: nn.Module, *, xavier: bool, zero_gamma: bool) -> None:
             nn.init.zeros_(module.bias)
     if zero_gamma:
         for module in model.modules():
-            # timm's residual blocks know which of their norms is the last
-            if zero := getattr(module, "zero_init_last", None):
-                zero()
+            # timm's residual blocks have this method for their last norm
+            if zero_init_last := getattr(module, "zero_init_last", None):
+                zero_init_last()
 
 
-def _uniform(module: nn.Conv2d | nn.Linear, sizes: int) -> None:
-    bound = math.sqrt(6 / sizes)
+def _uniform(module: nn.Conv2d | nn.Linear, channels: int) -> None:
+    bound = math.sqrt(6 / channels)
     nn.init.uniform_(module.weight, -bound, bound)
     if module.bias is not None:
         nn.init.zeros_(module.bias)

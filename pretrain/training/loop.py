@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,20 +22,23 @@ from torch.utils.tensorboard import SummaryWriter
 
 from core.errors import Diverged, RunError
 from core.files import write_atomically
+from core.metrics import classification, logit_gap
+from core.metrics.statistic import values
 from core.record import Cost
 from core.runtime import distributed, signals
-from core.runtime.signals import Request
+from core.runtime.signals import StopRequest
+from core.runtime.step_monitor import StepMonitor
 from core.runtime.tracking import Tracker
-from core.runtime.watch import Watch
 from pretrain.images import loader
 from pretrain.recipe import as_dict
+from pretrain.training import lr_schedule
 from pretrain.training.evaluate import in_order, verdicts
-from pretrain.training.lr_schedule import learning_rate
 from pretrain.training.trainer import Job, Trainer, precision
 
 __all__ = ["Job", "Outcome", "fit"]
 
 PROGRESS = 200  # steps between lines within an epoch
+HISTORY = "history.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def fit(job: Job) -> Outcome:
         Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
         RunError: a loader process died, or what would be saved is not finite.
     """
-    with signals.listening() as request, loader.naming_dead_workers(job.workers):
+    with signals.catch_stop_signals() as request, loader.report_dead_workers(job.workers):
         trainer = Trainer(job)
         view = trainer.training_view()
         writer = None
@@ -74,8 +78,8 @@ def fit(job: Job) -> Outcome:
         with closing(Tracker(job.track, job.out, as_dict(job.recipe))) as tracker:
             while trainer.step < trainer.total or trainer.evaluation_is_due:
                 if trainer.evaluation_is_due:
-                    evaluate(trainer, request)
-                    report(trainer, writer, tracker)
+                    gaps = evaluate(trainer, request)
+                    report(trainer, gaps, writer, tracker)
                     trainer.save()
                 else:
                     train_epoch(trainer, view, request)
@@ -95,7 +99,7 @@ def fit(job: Job) -> Outcome:
     )
 
 
-def train_epoch(trainer: Trainer, view: Dataset, request: Request) -> None:
+def train_epoch(trainer: Trainer, view: Dataset, request: StopRequest) -> None:
     """Trains to the end of the epoch, saving on the way."""
     job, recipe = trainer.job, trainer.job.recipe
     epoch, start = divmod(trainer.step, trainer.per_epoch)
@@ -112,23 +116,23 @@ def train_epoch(trainer: Trainer, view: Dataset, request: Request) -> None:
         repeats=recipe.repeats,
     )
     source = loader.batches_of(loader.training(view, batches, job.workers))
-    watch = Watch(job.device)
+    monitor = StepMonitor(job.device)
     trainer.model.train(not job.frozen)
     while trainer.step < end:
         began = time.perf_counter()
         loss = trainer.train_step([next(source) for _ in range(recipe.accumulation)])
-        verdict = watch.look(loss, bool(request), trainer.scaler)
+        status = monitor.check(loss, bool(request), trainer.scaler)
         trainer.count(loss, time.perf_counter() - began)
-        trainer.skipped += verdict.skipped
-        if not verdict.finite:
+        trainer.skipped += status.skipped
+        if not status.finite:
             raise diverged(trainer)
-        if verdict.asked_to_stop:
+        if status.stop_requested:
             stop(trainer, request)
         if trainer.step % job.save_every == 0 and trainer.step < end:
             trainer.save()
         if trainer.step % PROGRESS == 0 and trainer.step < end:
             progress(trainer)
-    # the last step's verdict may not be in yet; all processes go on, or none does
+    # the last step's status may not be in yet; all processes go on, or none does
     if not all(distributed.from_all(math.isfinite(trainer.mean_loss()))):
         raise diverged(trainer)
 
@@ -140,14 +144,14 @@ def diverged(trainer: Trainer) -> Diverged:
     )
 
 
-def stop(trainer: Trainer, request: Request) -> None:
+def stop(trainer: Trainer, request: StopRequest) -> None:
     """Saves, and ends the run.
 
     Raises:
         Interrupted: always.
     """
     trainer.save()
-    request.obey(trainer.job.name, f"step {trainer.step} of {trainer.total}")
+    request.end_run(trainer.job.name, f"step {trainer.step} of {trainer.total}")
 
 
 def progress(trainer: Trainer) -> None:
@@ -159,8 +163,12 @@ def progress(trainer: Trainer) -> None:
         )
 
 
-def evaluate(trainer: Trainer, request: Request) -> None:
-    """Adds top-1, top-5 in percent and the number of samples of the test split to the history."""
+def evaluate(trainer: Trainer, request: StopRequest) -> np.ndarray:
+    """Adds top-1, top-5 in percent and the number of samples of the test split to the history.
+
+    Returns:
+        float32 [S], the gaps between the logits of these samples.
+    """
     job, recipe = trainer.job, trainer.job.recipe
     # each process has seen batches of its own; what is saved has the first one's running statistics
     distributed.copy_from_first(trainer.result.buffers())
@@ -177,28 +185,28 @@ def evaluate(trainer: Trainer, request: Request) -> None:
     )
     if any(distributed.from_all(bool(request))):
         stop(trainer, request)
-    right, counted = in_order(distributed.from_all(mine))
+    right, gaps, counted = in_order(distributed.from_all(mine))
     if not len(right):
         raise RunError(f"none of the {len(job.test)} images of {job.test.split} can be read")
     trainer.right, trainer.counted = torch.from_numpy(right), torch.from_numpy(counted)
-    top1, top5 = (100 * right.sum(axis=0) / len(right)).tolist()
     trainer.history.append(
         {
             "step": trainer.step,
             "epoch": trainer.step / trainer.per_epoch,
             "loss": trainer.mean_loss(),
-            "lr": learning_rate(recipe, trainer.step - 1, trainer.per_epoch),
+            "lr": lr_schedule.learning_rate(recipe, trainer.step - 1, trainer.per_epoch),
+            "learning_rates": lr_schedule.of_epoch(recipe, trainer.step, trainer.per_epoch),
             "images_per_s": trainer.speed(),
-            "top1": top1,
-            "top5": top5,
+            **values(classification.results(right)),
             "samples": len(right),
         }
     )
     trainer.begin_epoch()
+    return gaps
 
 
 def noting(
-    trainer: Trainer, batches: Iterable[loader.Batch], request: Request
+    trainer: Trainer, batches: Iterable[loader.Batch], request: StopRequest
 ) -> Iterator[loader.Batch]:
     """The batches up to a request to stop; what could not be read goes onto the trainer's list."""
     for batch in batches:
@@ -208,8 +216,10 @@ def noting(
         yield batch
 
 
-def report(trainer: Trainer, writer: SummaryWriter | None, tracker: Tracker) -> None:
-    """A line, a set of TensorBoard scalars and history.json at an epoch's end, by one process."""
+def report(
+    trainer: Trainer, gaps: np.ndarray, writer: SummaryWriter | None, tracker: Tracker
+) -> None:
+    """A line, TensorBoard scalars, history.json and gaps.npz at an epoch's end, by one process."""
     if writer is None:
         return
     job, now = trainer.job, trainer.history[-1]
@@ -231,4 +241,11 @@ def report(trainer: Trainer, writer: SummaryWriter | None, tracker: Tracker) -> 
     for name, value in scalars.items():
         writer.add_scalar(name, value, trainer.step)
     tracker.add(scalars, trainer.step)
-    write_atomically(job.out / "history.json", json.dumps(trainer.history, indent=1).encode())
+    entries = ",\n".join(json.dumps(entry) for entry in trainer.history)
+    write_atomically(job.out / HISTORY, f"[\n{entries}\n]\n".encode())
+    logit_gap.save(job.out, gaps)
+
+
+def written(out: Path) -> list[Path]:
+    """What `report` has left in a run's folder for its record; less, if an older version did."""
+    return [path for path in (out / HISTORY, out / logit_gap.GAPS) if path.is_file()]

@@ -165,7 +165,7 @@ class Trainer:
         self.total = total_steps(recipe, self.per_epoch)
         self.step = 0
         self.skipped = 0  # steps that the loss scaler left out
-        self.history: list[dict[str, float]] = []  # one entry for each epoch that was evaluated
+        self.history: list[dict[str, Any]] = []  # one entry for each epoch that was evaluated
         self.right = torch.zeros(0, 2, dtype=torch.bool)  # by sample, of the last evaluation
         self.counted = torch.zeros(0, dtype=torch.int64)  # which samples these are
         self.unreadable: dict[str, str] = {}  # files, and the reasons
@@ -200,13 +200,15 @@ class Trainer:
     def training_view(self) -> Dataset:
         """The training set's samples, or what is drawn for them if it is resident."""
         if self.resident is not None:
-            return device_cache.Draws(self.resident, self.job.recipe, self.job.seed)
+            return device_cache.AugmentationParameters(
+                self.resident, self.job.recipe, self.job.seed
+            )
         return loader.TrainingView(self.job.train, self.job.recipe, self.job.seed)
 
     @cached_property
     def test_view(self) -> loader.EvaluationView:
         recipe = self.job.recipe
-        kind = loader.EvaluationView if self.resident is None else device_cache.Held
+        kind = loader.EvaluationView if self.resident is None else device_cache.CachedEvaluationView
         return kind(self.job.test, recipe.eval_resolution, recipe.crop_ratio, recipe.interpolation)
 
     def resume(self) -> None:
@@ -303,7 +305,7 @@ class Trainer:
         """
         job, recipe = self.job, self.job.recipe
         if self.resident is not None:
-            images = device_cache.batch(self.resident, images, recipe)
+            images = device_cache.augment(self.resident, images, recipe)
         pixels, targets = batch.prepare(
             recipe,
             images.to(job.device, non_blocking=True),

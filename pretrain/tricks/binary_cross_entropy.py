@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def multi_hot(targets: Tensor, others: Tensor, share: Tensor) -> Tensor:
-    """Targets of mixed examples: each class that was mixed in is positive, however small its part.
+    """Targets of mixed examples: the classes of both examples are positive, whatever their shares.
 
     Args:
-        targets, others: of the two examples that were mixed, one-hot or smoothed, [N, K].
-        share: the first example's part, [N] in [0, 1]; at 0 and 1 there is only one example.
+        targets, others: [N, K] of the two examples, one-hot or smoothed.
+        share: [N] in [0, 1], the first example's share; at 0 or 1 there is only one example.
 
     Returns:
-        [N, K]: 1 (smoothed: 1 - eps) at one class or two.
+        [N, K]: 1 (1 - eps if smoothed) for one or two classes.
     """
     share = share.to(targets.device)[:, None]
     both = torch.maximum(targets, others)
@@ -23,7 +23,7 @@ def multi_hot(targets: Tensor, others: Tensor, share: Tensor) -> Tensor:
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)), p = sigmoid(z), the mean over samples and classes, in nats.
 
-    The mean over classes is timm's, with which the recipes' learning rates were found.
+    The paper's learning rates were tuned for timm's loss, which takes the mean over classes.
 
     Args:
         logits: z [N, K]; targets: t [N, K] in [0, 1].

@@ -6,17 +6,17 @@ from torch import Tensor
 
 
 def draw(rng: np.random.Generator, n: int, alpha: float, side: int) -> tuple[Tensor, Tensor]:
-    """Which box of each example is replaced, and what is left of the example.
+    """Draws the box that is replaced in each image.
 
     With lambda from Beta(alpha, alpha), the box is W sqrt(1 - lambda) wide and H sqrt(1 - lambda)
-    high around a uniform centre. The image's border cuts it, so lambda is counted anew.
+    high around a uniform centre, clipped at the image's border.
 
     Args:
         side: of the square images, in pixels.
 
     Returns:
-        boxes [n, 4] as left, upper, right, lower, the last two not included; and lambda [n], the
-        share of an image's pixels outside its box.
+        boxes [n, 4] as left, upper, right, lower (exclusive), and lambda [n], the share of pixels
+        outside the clipped box.
     """
     half = side * np.sqrt(1 - rng.beta(alpha, alpha, n))[:, None] / 2
     centre = rng.integers(0, side, (n, 2))

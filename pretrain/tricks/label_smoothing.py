@@ -7,8 +7,8 @@ from torch import Tensor
 def label_smoothing(labels: Tensor, classes: int, eps: float) -> Tensor:
     """The target distribution: q_i = 1 - eps for the true class, eps / (K - 1) for the others.
 
-    torch's `label_smoothing=` spreads eps / K over all K classes, the true one included, so it is
-    a little weaker: its true class has 1 - eps + eps / K.
+    torch's `label_smoothing=` gives eps / K to all K classes, so its true class has
+    1 - eps + eps / K: a little less smoothing.
 
     Args:
         labels: [N] of class indices.

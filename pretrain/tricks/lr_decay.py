@@ -6,10 +6,10 @@ import math
 def step_decay(progress: float) -> float:
     """The factor on the learning rate: divided by 10 at 1/4, 1/2 and 3/4 of the training.
 
-    Those are epochs 30, 60 and 90 of the paper's 120.
+    In the paper: at epochs 30, 60 and 90 of 120.
 
     Args:
-        progress: the part of the training that is over, in [0, 1].
+        progress: in [0, 1], 1 at the end of the training.
     """
     return 0.1 ** min(3, int(4 * progress))
 
@@ -18,7 +18,7 @@ def cosine_decay(step: int, steps: int) -> float:
     """The factor on the learning rate at batch t of T: (1 + cos(pi t / T)) / 2.
 
     Args:
-        step: the paper's t, counted from 0 at the end of the warm-up.
-        steps: the paper's T, without the warm-up.
+        step: t, 0 at the end of the warm-up.
+        steps: T, without the warm-up.
     """
     return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))

@@ -2,10 +2,10 @@
 
 
 def lr_warmup(step: int, warmup_steps: int) -> float:
-    """The factor on the initial learning rate: i / m at the i-th of the first m steps, then 1.
+    """The factor on the initial learning rate: i / m for the first m batches i = 1 ... m, then 1.
 
     Args:
-        step: counted from 0; the paper's batch i is step i - 1.
-        warmup_steps: the paper's m; 0 for none.
+        step: i - 1, counted from 0.
+        warmup_steps: m; 0 for no warm-up.
     """
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def draw(rng: np.random.Generator, n: int, alpha: float) -> Tensor:
-    """Each pair's lambda, [n], from Beta(alpha, alpha)."""
+    """Lambda of each pair, [n], from Beta(alpha, alpha)."""
     return torch.from_numpy(rng.beta(alpha, alpha, n).astype(np.float32))
 
 

@@ -4,12 +4,12 @@ from torch import nn
 
 
 def no_bias_decay(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Parameter groups in which only the weights of convolutions and linear layers decay.
+    """Parameter groups with weight decay only for the weights of convolutions and linear layers.
 
-    Biases, and BN's gamma and beta, are left unregularised.
+    Biases and BN's gamma and beta have no weight decay.
 
     Returns:
-        Two groups for a torch optimiser: the decayed and the others. Each parameter is in one.
+        Two groups for a torch optimiser: with and without weight decay.
     """
     decayed = {
         id(module.weight)

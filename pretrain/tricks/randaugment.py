@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al., 2020), timm's, with its random numbers addressed like all others."""
+"""RandAugment (Cubuk et al., 2020): timm's, with random numbers from our generators."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def policy(config: str, resolution: int, mean: tuple[float, float, float]) -> Ra
     """timm's RandAugment for square images.
 
     Args:
-        config: in timm's notation: "rand-m7-mstd0.5-inc1" is magnitude 7, standard deviation 0.5,
-            severity increasing with magnitude.
-        resolution: in pixels; absolute translations are up to 0.45 of it, as timm has it.
-        mean: of RGB in [0, 1], the colour of what a geometric operation leaves empty.
+        config: in timm's notation: "rand-m7-mstd0.5-inc1" is magnitude 7, its standard deviation
+            0.5, and severity that increases with magnitude.
+        resolution: in pixels; as in timm, absolute translations are up to 0.45 of it.
+        mean: RGB in [0, 1], the fill colour of geometric operations.
 
     Raises:
-        InputError: the notation is not timm's, which itself passes over what it cannot read.
+        InputError: `config` is not in timm's notation. timm itself ignores what it cannot parse.
     """
     fill = tuple(round(255 * channel) for channel in mean)
     hints = dict(translate_const=int(0.45 * resolution), img_mean=fill)
@@ -42,21 +42,21 @@ def policy(config: str, resolution: int, mean: tuple[float, float, float]) -> Ra
         ) from error
     for operation in found.ops:
         if operation.name.startswith("Posterize"):
-            operation.level_fn = partial(_at_least_a_bit, operation.level_fn)
+            operation.level_fn = partial(_at_least_one_bit, operation.level_fn)
     return found
 
 
-def _at_least_a_bit(bits: Callable[..., tuple[int]], *args: Any) -> tuple[int]:
-    """timm's strongest posterisation keeps no bit of a colour, which Pillow refuses to do."""
+def _at_least_one_bit(bits: Callable[..., tuple[int]], *args: Any) -> tuple[int]:
+    """timm's strongest posterisation keeps 0 bits, which Pillow refuses."""
     return (max(1, bits(*args)[0]),)
 
 
-def randaugment(image: Image.Image, rng: np.random.Generator, apply: RandAugment) -> Image.Image:
-    """One image through a policy, whose draws follow from `rng` alone.
+def randaugment(image: Image.Image, rng: np.random.Generator, augment: RandAugment) -> Image.Image:
+    """Applies timm's RandAugment to one image, with all random numbers from `rng`.
 
-    timm draws from the global generators of Python and NumPy, so these are seeded first.
+    timm draws from the global generators of Python and NumPy, so `rng` seeds them first.
     """
     seed = int(rng.integers(2**32))
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    return apply(image)
+    np.random.seed(seed)  # noqa: NPY002 - timm draws from it
+    return augment(image)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from core.record import Record, RecordError
 from core.tasks import COMPARED, TASKS
-from results.papers.published import Published
 from results.stats.intervals import (
     COEFFICIENTS,
     CONFIDENCE,
@@ -25,6 +24,7 @@ from results.tables.custom import column_of
 from results.tables.fill import Table, build
 from results.tables.grid import DASH, Grid, span
 from results.tables.index import Index
+from results.tables.paper_table import Published
 from results.tables.render import not_comparable, side
 from results.tables.spec import Column, Declaration, Row, Where
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from core.record import RecordError
 from core.tasks import COMPARED, TASKS
-from results.analysis import transfer
-from results.papers.published import Published
 from results.papers.tables import BAG_OF_TRICKS
 from results.stats import paired
 from results.stats.intervals import CONFIDENCE, RESAMPLES
@@ -22,6 +20,7 @@ from results.tables.custom import declare
 from results.tables.fill import RANDOM, Cell, Table, build
 from results.tables.grid import DASH, Grid
 from results.tables.index import Index
+from results.tables.paper_table import Published
 from results.tables.render import not_comparable, side
 from results.tables.spec import Declaration
 

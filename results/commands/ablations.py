@@ -1,9 +1,20 @@
-"""The commands of the papers' ablations."""
+"""`trickbench recipes ablations`: the command of each run of the papers' ablations."""
 
 from __future__ import annotations
 
+import argparse
+
 from core.text import aligned
 from results.papers import ablations, published
+
+
+def main(argv: list[str] | None = None) -> int:
+    argparse.ArgumentParser(
+        prog="trickbench recipes ablations",
+        description="Prints the runs of Strikes Back's ablations, each as a command.",
+    ).parse_args(argv)
+    print(commands_of_ablations())
+    return 0
 
 
 def commands_of_ablations() -> str:

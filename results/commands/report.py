@@ -36,15 +36,7 @@ def add(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -
 
 def _add_material(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--data", type=Path, default=Path("data"), help="folder of all data sets, for pictures"
-    )
-    command.add_argument(
-        "--checkpoint",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="backbone.safetensors whose logits' gaps to measure, on the data of its training",
+        "--data", type=Path, default=Path("data"), help="folder of all data sets, for the images"
     )
 
 
@@ -53,7 +45,7 @@ def _material(args: argparse.Namespace) -> tuple[Material, list[str]]:
 
     records, skipped = query.by_file(args.runs, args.protocol, args.take)
     data = args.data if args.data.is_dir() else None
-    return Material(args.protocol, records, data, args.checkpoint), skipped
+    return Material(args.protocol, records, data), skipped
 
 
 def figures_of(args: argparse.Namespace) -> int:

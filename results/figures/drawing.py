@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,12 @@ class Material:
     Attributes:
         protocol: of all records.
         records: by their files, beside which lie what else the runs have kept.
-        data: the folder of all data sets, for pictures; None where there is none.
-        checkpoints: exchange files whose logits are to be looked at.
+        data: the folder of all data sets, for the images; None where there is none.
     """
 
     protocol: str
     records: Mapping[Path, Record]
     data: Path | None = None
-    checkpoints: Sequence[Path] = field(default=())
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from core.record import Record, RecordError
+from core.metrics import detection
+from core.metrics.detection import DetectionResults
+from core.record import Record
+from core.selection import SHOWN, evenly
+from core.tasks import DETECTIONS
 from results.figures.drawing import (
     COLOURS,
     INK,
@@ -26,63 +31,20 @@ from results.figures.drawing import (
     panels,
     plot,
 )
-from results.stats.per_image import DAMAGED
-from results.store import query
-from results.tables.spec import PAPER_RECIPES
+from results.figures.outputs import of_each, of_same_data, read, seeds_of
 
-if TYPE_CHECKING:
-    from core.metrics.detection import Kept
-
-PICTURES, BACKBONES = 3, 5
 SURE = 0.5  # the score from which a detection is drawn
 PIXELS = 256  # of a drawn picture's longer side
-DETECTIONS = "detections.npz"
-
-T = TypeVar("T")
 
 
-def of_same_data(
-    records: Mapping[Path, Record], stage: str, kept: str
-) -> dict[str, tuple[Path, Record]]:
-    """One run of each backbone that kept such a file, all on the same data.
-
-    Of several data sets and tasks the one with most backbones, and the lowest seed of each. In
-    the papers' order; of many, some evenly over it, the first and the last among them.
-
-    Args:
-        kept: pattern of a file's name beside the record.
-
-    Raises:
-        NothingMeasuredError: no run of the stage has one.
-    """
-    groups: dict[tuple[str, str], dict[str, tuple[Path, Record]]] = {}
-    for path, run in sorted(records.items(), key=lambda it: (it[1].seed, it[0])):
-        if run.stage == stage and any(path.parent.glob(kept)):
-            group = groups.setdefault((run.task, run.dataset.fingerprint), {})
-            group.setdefault(run.recipe, (path, run))
-    if not groups:
-        raise NothingMeasuredError(f"no run of the stage {stage} has kept its {kept}")
-    group = max(groups.values(), key=len)
-
-    def place(name: str) -> tuple[int, str]:
-        paper = PAPER_RECIPES.index(name) if name in PAPER_RECIPES else len(PAPER_RECIPES)
-        return paper, name
-
-    return {name: group[name] for name in evenly(sorted(group, key=place), BACKBONES)}
-
-
-def evenly(names: Sequence[str], count: int) -> list[str]:
-    """So many of the names, the first and the last among them; all, if there are no more."""
-    places = np.linspace(0, len(names) - 1, min(count, len(names)))
-    return [names[round(place)] for place in places]
-
-
-def chosen(kept: Kept) -> list[str]:
-    """A few pictures with objects, evenly over the test set, so that nobody has picked them."""
+def chosen(kept: DetectionResults) -> list[str]:
+    """A few images with objects, evenly over the test set, so that nobody has picked them."""
     with_objects = [
-        name for name, there in zip(kept.images, kept.there, strict=True) if len(there.labels)
+        name
+        for name, truth in zip(kept.images, kept.ground_truth, strict=True)
+        if len(truth.labels)
     ]
-    return evenly(with_objects, PICTURES)
+    return evenly(with_objects, SHOWN)
 
 
 def picture_file(dataset: str, data_root: Path, name: str) -> Path:
@@ -103,11 +65,11 @@ def detections(material: Material) -> Plot:
     """
     from core.errors import InputError
 
-    found = of_same_data(material.records, "detect", DETECTIONS)
+    found = of_same_data(material.records, "detect", DETECTIONS.name)
     run = next(iter(found.values()))[1]
     if material.data is None:
         raise NothingMeasuredError(f"needs the pictures of {run.dataset.name}: --data DIR")
-    kept, left_out = of_each(found, kept_by)
+    kept, left_out = of_each(found, partial(read, name=DETECTIONS.name, load=detection.load))
     names = chosen(next(iter(kept.values())))
     try:
         files = {name: picture_file(run.dataset.name, material.data, name) for name in names}
@@ -119,53 +81,6 @@ def detections(material: Material) -> Plot:
     pictures = {name: shrunk(path) for name, path in files.items()}
     drawn = draw(pictures, kept, runs, material.protocol)
     return replace(drawn, caption=drawn.caption + left_out)
-
-
-def kept_by(path: Path, run: Record) -> Kept:
-    """What a run has found in each picture.
-
-    Raises:
-        NothingMeasuredError: the file is not the record's, or damaged.
-    """
-    from core.metrics import detection
-
-    try:
-        file = query.output(path.parent, run, DETECTIONS)
-    except RecordError as error:
-        raise NothingMeasuredError(str(error)) from error
-    if file is None:
-        raise NothingMeasuredError(f"{path} names no {DETECTIONS}")
-    try:
-        return detection.load(file)
-    except DAMAGED as error:
-        raise NothingMeasuredError(f"{file}: not readable ({error})") from error
-
-
-def of_each(
-    found: Mapping[str, tuple[Path, Record]], read: Callable[[Path, Record], T]
-) -> tuple[dict[str, T], str]:
-    """What is read of each backbone's run, and a caption's words on those that cannot be.
-
-    Raises:
-        NothingMeasuredError: none can.
-    """
-    there: dict[str, T] = {}
-    failed: dict[str, str] = {}
-    for name, (path, run) in found.items():
-        try:
-            there[name] = read(path, run)
-        except NothingMeasuredError as error:
-            failed[name] = str(error)
-    if not there:
-        raise NothingMeasuredError("; ".join(dict.fromkeys(failed.values())))
-    return there, "".join(f" Left out: {name} ({reason})." for name, reason in failed.items())
-
-
-def seeds_of(runs: Mapping[str, Record]) -> str:
-    """ "seed 0", or each backbone's where they differ."""
-    if len(seeds := {run.seed for run in runs.values()}) == 1:
-        return f"seed {seeds.pop()}"
-    return f"seeds: {', '.join(f'{name} {run.seed}' for name, run in runs.items())}"
 
 
 def opened(path: Path) -> Image.Image:
@@ -191,7 +106,7 @@ def shrunk(path: Path) -> tuple[Image.Image, float]:
 
 def draw(
     pictures: Mapping[str, tuple[Image.Image, float]],
-    kept: Mapping[str, Kept],
+    kept: Mapping[str, DetectionResults],
     runs: Mapping[str, Record],
     protocol: str,
 ) -> Plot:
@@ -203,12 +118,12 @@ def draw(
         for cell in cells:
             cell.imshow(np.asarray(image))
         first = next(iter(kept.values()))
-        there = first.there[first.images.index(name)]
+        truth = first.ground_truth[first.images.index(name)]
         _boxes(
-            cells[0], there.boxes * factor, [first.classes[it] for it in there.labels], COLOURS[2]
+            cells[0], truth.boxes * factor, [first.classes[it] for it in truth.labels], COLOURS[2]
         )
         for cell, one in zip(cells[1:], kept.values(), strict=True):
-            boxes = one.found[one.images.index(name)]
+            boxes = one.detections[one.images.index(name)]
             sure = boxes.scores >= SURE
             words = [
                 f"{one.classes[i]} {score:.2f}"

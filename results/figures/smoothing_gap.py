@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.metrics import logit_gap
+from core.metrics.logit_gap import GAPS
+from core.record import Record
 from results.figures.drawing import (
     COLOURS,
     Material,
@@ -17,13 +21,14 @@ from results.figures.drawing import (
     panels,
     plot,
 )
+from results.figures.outputs import of_each, paper_order, read
 
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """The gap between a checkpoint's logits for each image; `eps` is what it was trained with."""
+    """The gap between a backbone's logits for each image; `eps` is what it was trained with."""
 
     name: str
     values: Floats
@@ -43,70 +48,63 @@ def optimal_gap(eps: Floats | float, classes: int) -> Floats:
     return np.log((classes - 1) * (1 - eps) / eps)
 
 
-def gaps(logits: Floats) -> Floats:
-    """The largest of each row [N, K] minus the mean of the others, [N]."""
-    logits = np.asarray(logits, np.float64)
-    largest = logits.max(axis=1)
-    return largest - (logits.sum(axis=1) - largest) / (logits.shape[1] - 1)
-
-
-def measure(checkpoint_file: Path, material: Material) -> Gaps:
-    """The gaps of an exchange file on the test split of the data that it was trained on.
-
-    Raises:
-        NothingMeasuredError: no data, or none that fit or can be read; or not an exchange file.
-    """
-    # torch takes seconds to import, and only this needs it
-    import torch
-
-    from core import exchange
-    from core.errors import InputError, RunError
-    from pretrain.images import datasets, loader, transforms
-    from pretrain.model import architectures
-
-    if material.data is None:
-        raise NothingMeasuredError(f"{checkpoint_file} needs the data that it is tested on: --data")
-    try:
-        tensors, about = exchange.load_exchange(checkpoint_file)
-        model = architectures.create(about.architecture, about.classes)
-        architectures.load_strictly(model, tensors)
-        images = datasets.load(about.dataset, material.data, "test")
-    except InputError as error:
-        raise NothingMeasuredError(str(error)) from error
-    view = loader.EvaluationView(images, about.resolution, about.crop_ratio, about.interpolation)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = []
-    model.to(device).eval()
-    try:
-        with torch.no_grad():
-            for pixels, labels, _ in loader.batches_of(loader.evaluation(view, 256, 0)):
-                readable = pixels[labels >= 0].to(device).float() / 255
-                logits = model(transforms.normalise(readable, about.mean, about.std))
-                found.append(gaps(logits.cpu().numpy()))
-    except RunError as error:
-        raise NothingMeasuredError(str(error)) from error
-    if not sum(map(len, found)):
-        raise NothingMeasuredError(f"{images.root}: none of its {len(images)} images can be read")
-    weights = exchange.weights_sha256(tensors)
-    runs = (it for it in material.records.values() if it.stage == "pretrain")
-    eps = next(
-        (r.config.get("label_smoothing", 0) for r in runs if r.backbone.sha256 == weights), 0
-    )
-    return Gaps(about.recipe, np.concatenate(found), about.classes, images.name, float(eps))
-
-
 def smoothing_gap(material: Material) -> Plot:
-    """The gap in theory, and of each checkpoint as measured."""
+    """The gap in theory, and of each backbone as measured."""
     trained = [run for run in material.records.values() if run.stage == "pretrain"]
-    measured = [measure(path, material) for path in material.checkpoints]
-    classes = sorted({it.classes for it in measured} | {it.dataset.classes for it in trained})
+    found = of_each_recipe(material.records)
+    # an evaluation's record does not say how its weights were trained
+    eps = {run.backbone.sha256: float(run.config.get("label_smoothing", 0)) for run in trained}
+    kept, left_out = of_each(found, finite_gaps) if found else ({}, "")
+    measured = [
+        Gaps(
+            name=run.recipe,
+            values=kept[name],
+            classes=run.dataset.classes,
+            dataset=run.dataset.name,
+            eps=eps.get(run.backbone.sha256, 0.0),
+        )
+        for name, (_, run) in found.items()
+        if name in kept
+    ]
+    classes = sorted({run.dataset.classes for run in trained} | {it.classes for it in measured})
     if not classes:
         raise NothingMeasuredError("no pretraining, so no number of classes")
-    return draw(classes, measured, material.protocol)
+    drawn = draw(classes, measured, material.protocol)
+    return replace(drawn, caption=drawn.caption + left_out)
 
 
-def draw(classes: list[int], measured: list[Gaps], protocol: str) -> Plot:
-    theory, *histograms = panels(1 + len(measured), columns=1, width=5.5, height=2.7)
+def of_each_recipe(records: Mapping[Path, Record]) -> dict[str, tuple[Path, Record]]:
+    """The lowest seed of each recipe on each data set that kept its gaps, in the papers' order.
+
+    Of a recipe's pretraining and its evaluation on the same data, the pretraining.
+    """
+    found: dict[str, tuple[Path, Record]] = {}
+    for stage in ("pretrain", "evaluate"):
+        for path, run in sorted(records.items(), key=lambda it: (it[1].seed, it[0])):
+            if run.stage == stage and GAPS in run.outputs and path.with_name(GAPS).is_file():
+                found.setdefault(f"{run.recipe} on {run.dataset.name}", (path, run))
+
+    def place(name: str) -> tuple[str, tuple[int, str]]:
+        _, run = found[name]
+        return run.dataset.name, paper_order(run.recipe)
+
+    return {name: found[name] for name in sorted(found, key=place)}
+
+
+def finite_gaps(path: Path, run: Record) -> Floats:
+    """The gaps that a run has kept.
+
+    Raises:
+        NothingMeasuredError: not the record's file, or of logits that are not finite.
+    """
+    values = read(path, run, GAPS, logit_gap.load)
+    if not (len(values) and np.isfinite(values).all()):
+        raise NothingMeasuredError(f"{path.with_name(GAPS)}: not all gaps are finite")
+    return values
+
+
+def draw(classes: Sequence[int], measured: Sequence[Gaps], protocol: str) -> Plot:
+    theory, *histograms = panels(1 + len(measured))
     eps = np.linspace(0.005, 0.5, 100)
     for count in classes:
         theory.plot(eps, optimal_gap(eps, count), label=f"{count} classes")
@@ -124,9 +122,10 @@ def draw(classes: list[int], measured: list[Gaps], protocol: str) -> Plot:
             axes.axvline(float(optimal_gap(found.eps, found.classes)), color=COLOURS[1], ls="--")
     words = "; ".join(f"{it.name}: {len(it.values)} images of {it.dataset}" for it in measured)
     found_words = (
-        f"Measured on {words}; a dashed line is the optimum of the checkpoint's own smoothing."
+        f"Measured on {words}, by the lowest seed; a dashed line is the optimum of the recipe's "
+        f"own smoothing."
         if measured
-        else "No checkpoint was measured (--checkpoint backbone.safetensors --data DIR)."
+        else f"No pretraining and no evaluation has kept its {GAPS}."
     )
     return plot(
         theory,

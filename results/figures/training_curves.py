@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,25 +23,40 @@ from results.figures.drawing import (
     panels,
     plot,
 )
+from results.figures.outputs import read
 
 # The recipes of Bag of Tricks' figure 3: they differ in the decay of the learning rate alone.
 STEP, COSINE = "d-efficient", "cosine"
 
+HISTORY = "history.json"
 COLUMNS = ("epoch", "loss", "top1", "samples")  # of a history, what is drawn
-History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class History:
+    """What each epoch of a pretraining ended with, and its learning rates.
+
+    Attributes:
+        columns: of COLUMNS, [epochs] each.
+        learning_rates: [n, 2], the epochs at which steps begin and their rates; of no step where
+            an older version has trained.
+    """
+
+    columns: Mapping[str, NDArray[np.floating]]
+    learning_rates: NDArray[np.floating]
 
 
 def histories(records: Mapping[Path, Record]) -> list[tuple[Record, History]]:
     """Pretraining runs with an epoch-by-epoch history beside their record, by recipe and seed.
 
     Raises:
-        NothingMeasuredError: a history is damaged.
+        NothingMeasuredError: a history is damaged, or not the record's.
     """
-    found = []
-    for path, run in records.items():
-        file = path.with_name("history.json")
-        if run.stage == "pretrain" and file.is_file():
-            found.append((run, read_history(file)))
+    found = [
+        (run, read(path, run, HISTORY, read_history))
+        for path, run in records.items()
+        if run.stage == "pretrain" and HISTORY in run.outputs and path.with_name(HISTORY).is_file()
+    ]
     return sorted(found, key=lambda it: (it[0].task, it[0].recipe, it[0].seed))
 
 
@@ -54,66 +69,61 @@ def read_history(file: Path) -> History:
     try:
         epochs = json.loads(file.read_bytes())
         epochs[-1]  # of none there is no curve
-        return [{key: float(epoch[key]) for key in COLUMNS} for epoch in epochs]
+        columns = {key: np.array([float(epoch[key]) for epoch in epochs]) for key in COLUMNS}
+        steps = [step for epoch in epochs for step in epoch.get("learning_rates", ())]
+        return History(columns, np.array(steps, float).reshape(-1, 2))
     except (OSError, ValueError, LookupError, TypeError) as error:
         kind = type(error).__name__
         raise NothingMeasuredError(f"{file}: not a readable history ({kind}: {error})") from error
 
 
-def column(history: History, key: str) -> NDArray[np.floating]:
-    """One quantity at the end of each epoch."""
-    return np.array([epoch[key] for epoch in history], float)
-
-
-def learning_rates(recipe_name: str, protocol: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The epochs at which a recipe's steps begin, and their learning rates.
+def step_and_cosine(records: Mapping[Path, Record]) -> list[tuple[Record, History]]:
+    """The histories of the two recipes of Bag of Tricks' figure 3, on ImageNet or what stands in.
 
     Raises:
-        NothingMeasuredError: no such protocol, or none that the recipe's data belong to.
+        NothingMeasuredError: one of them has none.
     """
-    # mmengine takes a second to import, and only this needs it
-    from core import configs
-    from core.errors import InputError
-    from pretrain import recipe
-    from pretrain.images import loader
-    from pretrain.training.lr_schedule import learning_rate, total_steps
-
-    try:
-        chosen = recipe.load(recipe_name, protocol, {})
-        found = configs.config(chosen.dataset)
-    except InputError as error:
-        raise NothingMeasuredError(str(error)) from error
-    per_epoch = loader.steps_per_epoch(found.sizes[found.splits["train"]], chosen.batch_size)
-    steps = np.arange(total_steps(chosen, per_epoch))
-    rates = np.array([learning_rate(chosen, int(step), per_epoch) for step in steps])
-    return steps / per_epoch, rates
+    found = [
+        (run, history)
+        for run, history in histories(records)
+        if run.recipe in (STEP, COSINE) and run.dataset.mirrors == "imagenet"
+    ]
+    if missing := {STEP, COSINE} - {run.recipe for run, _ in found}:
+        raise NothingMeasuredError(f"no history of a pretraining by {', '.join(sorted(missing))}")
+    return found
 
 
 def lr_schedules(material: Material) -> Plot:
-    """Bag of Tricks, figure 3a."""
+    """Bag of Tricks, figure 3a.
+
+    Raises:
+        NothingMeasuredError: one of the two recipes has no history, or one without learning rates.
+    """
+    rates = {}
+    for run, history in reversed(step_and_cosine(material.records)):  # the lowest seed is the last
+        if len(history.learning_rates):
+            rates[run.recipe] = history.learning_rates
+    if missing := {STEP, COSINE} - rates.keys():
+        raise NothingMeasuredError(
+            f"the histories of {', '.join(sorted(missing))} have no learning rates: an older "
+            f"version has trained them"
+        )
     (axes,) = panels(1)
     for name, words in ((STEP, "step decay"), (COSINE, "cosine decay")):
-        epochs, rates = learning_rates(name, material.protocol)
-        axes.plot(epochs, rates, label=f"{words} ({name})")
+        axes.plot(*rates[name].T, label=f"{words} ({name})")
     axes.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     axes.legend()
     return plot(
         axes,
         f"Learning rate: warm-up, then step or cosine decay (protocol {material.protocol})",
-        f"The learning rate of every step of the recipes {STEP} and {COSINE}, as they stand under "
-        f"protocol {material.protocol}; nothing measured. Compare Bag of Tricks, figure 3a.",
+        f"The learning rates that the pretrainings by {STEP} and {COSINE} went through; of an "
+        f"epoch of many steps, some of them. Compare Bag of Tricks, figure 3a.",
     )
 
 
 def validation_curves(material: Material) -> Plot:
     """Bag of Tricks, figure 3b."""
-    found = [
-        (run, history)
-        for run, history in histories(material.records)
-        if run.recipe in (STEP, COSINE) and run.dataset.mirrors == "imagenet"
-    ]
-    if missing := {STEP, COSINE} - {run.recipe for run, _ in found}:
-        raise NothingMeasuredError(f"no history of a pretraining by {', '.join(sorted(missing))}")
+    found = step_and_cosine(material.records)
     (axes,) = panels(1)
     for run, history in found:
         _line(axes, run, history, "top1", [STEP, COSINE])
@@ -129,7 +139,7 @@ def validation_curves(material: Material) -> Plot:
 def training_curves(material: Material) -> Plot:
     found = histories(material.records)
     if not found:
-        raise NothingMeasuredError("no pretraining has a history.json beside its record")
+        raise NothingMeasuredError(f"no record of a pretraining names a {HISTORY}")
     names = list(dict.fromkeys(run.recipe for run, _ in found))
     loss, accuracy = panels(2, columns=1, width=7.5, height=3.0)
     for run, history in found:
@@ -156,11 +166,11 @@ def _line(axes: Axes, run: Record, history: History, key: str, names: list[str])
     name = label(run.recipe)
     _, labels = axes.get_legend_handles_labels()
     axes.plot(
-        column(history, "epoch"),
-        column(history, key),
+        history.columns["epoch"],
+        history.columns[key],
         color=COLOURS[place % len(COLOURS)],
         linestyle=DASHES[place // len(COLOURS) % len(DASHES)],
-        marker="." if len(history) < 20 else None,
+        marker="." if len(history.columns["epoch"]) < 20 else None,
         label=None if name in labels else name,
     )
 
@@ -171,6 +181,6 @@ def _samples(found: list[tuple[Record, History]]) -> str:
     datasets: dict[str, None] = {}
     for run, history in found:
         seeds[run.recipe] = seeds.get(run.recipe, 0) + 1
-        datasets[f"{int(history[-1]['samples'])} samples of {run.dataset.name}"] = None
+        datasets[f"{int(history.columns['samples'][-1])} samples of {run.dataset.name}"] = None
     runs = ", ".join(f"{name} n={count}" for name, count in seeds.items())
     return f"A line for each seed: {runs}. Measured on {'; '.join(datasets)}."

@@ -21,9 +21,9 @@ from results.figures.drawing import (
     plot,
 )
 from results.papers import published
-from results.papers.published import Published
 from results.tables.fill import Table
 from results.tables.index import Index
+from results.tables.paper_table import Published
 
 
 @dataclass(frozen=True)

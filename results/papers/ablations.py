@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from core.files import file_name
 from results.papers import published
+from results.tables.paper_table import Figure
 
 # What the recipes of configs/pretrain have of the settings that the two tables vary
-# (tests/results/test_ablations.py compares).
-OWN: dict[str, dict[str, published.Figure]] = {
+# (tests/results/papers/test_tables.py compares).
+OWN: dict[str, dict[str, Figure]] = {
     "a1": {"drop_path": 0.05, "label_smoothing": 0.1},
     "a2": {
         "loss": "bce",
@@ -65,7 +66,7 @@ def runs() -> Iterator[Ablation]:
 
 
 def _ablation(
-    table: str, row: str, column: str, recipe: str, settings: dict[str, published.Figure]
+    table: str, row: str, column: str, recipe: str, settings: dict[str, Figure]
 ) -> Ablation:
     own = OWN[recipe]
     options = [f"{key}={value}" for key, value in settings.items() if own[key] != value]

@@ -25,7 +25,6 @@ from results.analysis import transfer, tricks
 from results.figures import Drawn
 from results.figures.drawing import Material
 from results.papers import published
-from results.papers.published import Published
 from results.report import coverage
 from results.report.reproduce import command_of
 from results.store import query
@@ -34,6 +33,7 @@ from results.tables import render
 from results.tables.fill import Table, build
 from results.tables.grid import DASH, Grid
 from results.tables.index import Index
+from results.tables.paper_table import Published
 from results.tables.spec import Declaration
 
 PAGE = Path(__file__).parent

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-Floats = NDArray[np.float64]
-# A metric of chosen images: of weights [R, N], how often each of N images counts in each of R
-# resamples, the R values.
-Statistic = Callable[[Floats], Floats]
+from core.metrics.statistic import Floats, Statistic
 
 CONFIDENCE = 0.95
 # A p-value is at least 2 / (RESAMPLES + 1): with 2,000, Holm's correction of 60 comparisons could

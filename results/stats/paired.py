@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from core.metrics.statistic import Floats
 from core.record import Record, RecordError
 from results.stats import per_image
 from results.stats.intervals import (
     RESAMPLES,
-    Floats,
     Interval,
     holm,
     over_seeds,
@@ -23,7 +23,7 @@ from results.stats.intervals import (
     t_interval,
     welch,
 )
-from results.stats.per_image import Scores
+from results.stats.per_image import ImageScores
 from results.store import costs
 from results.store.comparability import first_difference, measured_on, run_name
 from results.tables.fill import Cell, Table
@@ -150,7 +150,7 @@ def sides(
     if not every:
         return found
     _check_same_images(every, found)
-    values = replicates([one.statistic for one in every], every[0].samples, count)
+    values = replicates([one.statistic for one in every], len(every[0].images), count)
     parts = np.split(values, np.cumsum([len(of_side) for of_side in kept])[:-1])
     return [
         replace(side, replicated=part) if len(part) else side
@@ -158,7 +158,7 @@ def sides(
     ]
 
 
-def _check_same_images(every: Sequence[Scores], found: Sequence[Side]) -> None:
+def _check_same_images(every: Sequence[ImageScores], found: Sequence[Side]) -> None:
     if len({one.images for one in every}) > 1:
         labels = ", ".join(side.label for side in found)
         raise RecordError(f"{labels}: what they kept is of other images, or in another order")

@@ -12,10 +12,10 @@ from itertools import product
 
 from core.files import file_name
 from core.record import Record
-from results.papers.published import Figure, Published
 from results.store import costs
 from results.store.comparability import disagreement, run_name
 from results.tables.index import Index
+from results.tables.paper_table import Figure, Published
 from results.tables.spec import PAPER_RECIPES, Column, Declaration, Reduction, Row, Where
 
 RANDOM = "random*"  # the source of a backbone that was never trained: random:resnet50d

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from results.papers.published import Figure
 from results.store import costs
 from results.tables.fill import Cell, Table
 from results.tables.grid import DASH, Grid, comma_separated, html_page, latex, markdown, one_line
+from results.tables.paper_table import Figure
 from results.tables.spec import Column
 
 WITHIN_NOISE = "~"

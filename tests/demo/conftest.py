@@ -1,4 +1,4 @@
-"""One tiny rendering, shared by the tests that only read it."""
+"""One tiny rendering, shared by tests that only read it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TINY = Sizes(
 
 @dataclass(frozen=True)
 class Rendering:
-    """Where a rendering lies, how large it is, and what `render` said of it."""
+    """A rendering: its folder, its sizes and its manifest."""
 
     root: Path
     sizes: Sizes

@@ -1,4 +1,4 @@
-"""The files of every set: where the real ones are, named and written as they are."""
+"""The files of every dataset: locations, names and formats of the real ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_imagenet_folders(rendering):
             assert names == {f"{wnid}_{number}.JPEG" for number in range(1, count + 1)}
 
 
-def test_imagenet_pictures_vary_in_size(rendering):
+def test_imagenet_images_vary_in_size(rendering):
     sizes = set()
     for path in (rendering.root / "imagenet").rglob("*.JPEG"):
         with Image.open(path) as image:
@@ -104,7 +104,7 @@ def _unpickle(path: Path) -> dict[bytes, object]:
         return pickle.load(file, encoding="bytes")
 
 
-def test_cifar_batches_are_as_the_official_ones(rendering):
+def test_cifar_batches_have_the_official_format(rendering):
     root = rendering.root / "cifar-10-batches-py"
     counts = {f"data_batch_{number}": 10 for number in range(1, 6)} | {"test_batch": 20}
     assert {path.name for path in root.iterdir()} == {*counts, "batches.meta"}
@@ -128,7 +128,7 @@ def test_cifar_meta(rendering):
     }
 
 
-def test_no_picture_appears_twice(rendering):
+def test_no_image_appears_twice(rendering):
     digests = [
         hashlib.sha256(path.read_bytes()).digest()
         for path in rendering.root.rglob("*")

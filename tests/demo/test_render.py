@@ -1,4 +1,4 @@
-"""Rendering as a whole: reproducible, atomic, and careful with what is already there."""
+"""Rendering: reproducible and atomic, and no other files are lost."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def test_manifest_describes_the_files(rendering):
     assert manifest["counts"]["imagenet"] == {"train": 80, "val": 40}
 
 
-def test_a_finished_rendering_is_left_alone(tmp_path):
-    out, said = tmp_path / "demo", []
-    first = render(out, sizes=SMALLEST, report=said.append)
+def test_a_finished_rendering_is_not_rendered_again(tmp_path):
+    out, messages = tmp_path / "demo", []
+    first = render(out, sizes=SMALLEST, report=messages.append)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    assert render(out, sizes=SMALLEST, report=said.append) == first
+    assert render(out, sizes=SMALLEST, report=messages.append) == first
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
-    assert "up to date" in said[-1]
+    assert "up to date" in messages[-1]
 
 
 def test_a_rendering_of_another_seed_or_size_is_replaced(tmp_path):
-    out, said = tmp_path / "demo", []
+    out, messages = tmp_path / "demo", []
     render(out, seed=0, sizes=SMALLEST)
-    manifest = render(out, seed=1, sizes=SMALLEST, report=said.append)
-    assert "another seed" in said[0]
+    manifest = render(out, seed=1, sizes=SMALLEST, report=messages.append)
+    assert "another seed" in messages[0]
     assert json.loads((out / MANIFEST).read_text()) == manifest
     assert manifest["seed"] == 1
     larger = render(out, seed=1, sizes=replace(SMALLEST, cifar_test=3))
@@ -94,7 +94,7 @@ def test_foreign_folders_are_refused(tmp_path, capsys, manifest):
     assert (out / "thesis.tex").read_text() == "precious"
 
 
-def test_files_beside_an_older_rendering_are_not_deleted(tmp_path):
+def test_other_files_in_an_older_rendering_are_not_deleted(tmp_path):
     out = tmp_path / "demo"
     render(out, seed=0, sizes=SMALLEST)
     (out / "notes.txt").write_text("precious")
@@ -106,10 +106,10 @@ def test_files_beside_an_older_rendering_are_not_deleted(tmp_path):
 
 def test_a_failed_rendering_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
-        raise RuntimeError("disc full")
+        raise RuntimeError("disk full")
 
     monkeypatch.setattr(imagenet, "finish", fail)
-    with pytest.raises(RuntimeError, match="disc full"):
+    with pytest.raises(RuntimeError, match="disk full"):
         render(tmp_path / "demo", sizes=SMALLEST)
     assert list(tmp_path.iterdir()) == []
 
@@ -126,7 +126,7 @@ def test_a_killed_rendering_does_not_look_finished(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert any(tmp_path.rglob("*.JPEG")), "it was killed while rendering"
+    assert any(tmp_path.rglob("*.JPEG")), "killed while rendering"
     assert not (tmp_path / "demo").exists()
     assert not any(tmp_path.rglob(MANIFEST))
 

@@ -1,4 +1,4 @@
-"""What is held out for the downstream sets, and what is not."""
+"""The classes of each dataset, and the pairs held out for the downstream ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_source_covers_every_shape_and_every_texture():
     assert {pair.texture for pair in looks} == set(TEXTURES)
 
 
-def test_neither_shape_nor_texture_tells_the_class():
+def test_neither_shape_nor_texture_alone_identifies_a_class():
     for looks in (IMAGENET.values(), VOC.values()):
         for attribute in ("shape", "texture"):
             values = [getattr(pair, attribute) for pair in looks]
@@ -29,13 +29,13 @@ def test_downstream_pairs_are_held_out_of_the_source():
         assert source.isdisjoint(downstream)
 
 
-def test_classes_of_a_set_look_different():
+def test_classes_of_a_dataset_look_different():
     assert len(set(VOC.values())) == len(VOC) == 20
     assert len(set(CIFAR10.values())) == len(CIFAR10) == 10
     assert len({stuff.texture for stuff in STUFF.values()}) == len(STUFF)
 
 
-def test_scene_layouts_are_of_known_stuff_and_things():
+def test_scene_layouts_have_known_stuff_and_things():
     assert STUFF.keys() == ADE_STUFF.keys()
     assert ADE_LOOKS.keys() == ADE_THINGS.keys()
     assert len(set(PLACES.values())) == len(PLACES) == 12

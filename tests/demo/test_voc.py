@@ -1,4 +1,4 @@
-"""VOC: boxes against masks, annotations against the development kit's format, lists of images."""
+"""VOC: boxes against masks, annotations in the devkit's format, lists of images."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def _scenes(count: int) -> list[tuple[np.ndarray, list[Instance]]]:
 
 
 def test_boxes_are_tight_about_the_masks():
-    for picture, instances in _scenes(30):
+    for image, instances in _scenes(30):
         assert 1 <= len(instances) <= 4
         for instance in instances:
-            assert instance.mask.shape == picture.shape[:2]
+            assert instance.mask.shape == image.shape[:2]
             xmin, ymin, xmax, ymax = instance.box
             assert xmin >= 1
             assert ymin >= 1
             window = np.zeros_like(instance.mask)
             window[ymin - 1 : ymax, xmin - 1 : xmax] = True
-            assert not (instance.mask & ~window).any(), "nothing visible is outside"
+            assert not (instance.mask & ~window).any(), "no visible pixel is outside"
             assert instance.mask[ymin - 1].any()
             assert instance.mask[ymax - 1].any()
             assert instance.mask[:, xmin - 1].any()
@@ -60,11 +60,10 @@ def test_later_objects_hide_earlier_ones():
 
 
 def test_pixels_of_a_mask_belong_to_its_object():
-    # Texture and colours are random, but an object always differs from its background: where the
-    # masks are, the picture varies more than the two-tone backgrounds do.
+    # objects contrast with their background, so that luma varies more inside the masks
     inside, outside = [], []
-    for picture, instances in _scenes(30):
-        luma = picture @ np.array([0.299, 0.587, 0.114])
+    for image, instances in _scenes(30):
+        luma = image @ np.array([0.299, 0.587, 0.114])
         covered = np.any([instance.mask for instance in instances], axis=0)
         inside.append(luma[covered].std())
         outside.append(luma[~covered].std())
@@ -74,8 +73,8 @@ def test_pixels_of_a_mask_belong_to_its_object():
 def test_truncated_objects_touch_the_border():
     scenes = _scenes(60)
     truncated = [
-        (instance.box, picture.shape)
-        for picture, instances in scenes
+        (instance.box, image.shape)
+        for image, instances in scenes
         for instance in instances
         if instance.truncated and not instance.difficult
     ]
@@ -85,7 +84,7 @@ def test_truncated_objects_touch_the_border():
         xmin == 1 or ymin == 1 or xmax == shape[1] or ymax == shape[0]
         for (xmin, ymin, xmax, ymax), shape in truncated
     ]
-    # The part at the border may be hidden by another object.
+    # another object can hide the part at the border
     assert np.mean(touching) > 0.9
 
 

@@ -1,16 +1,16 @@
-"""Shapes, textures and pictures: geometry, ranges and seeds."""
+"""Shapes, textures and images: geometry, ranges and seeds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from demo.imagenet import object_picture
+from demo.imagenet import object_image
 from demo.painting import contrasting_pair
 from demo.seeding import generator
 from demo.shapes import SHAPES, Placement, coverage, extent
 from demo.taxonomy import VOC, ObjectClass
-from demo.textures import TEXTURES, Mapping, weave
+from demo.textures import TEXTURES, Mapping, sample_texture
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -54,21 +54,21 @@ def test_coverage_is_cut_at_the_border(x: float):
 @pytest.mark.parametrize("texture", TEXTURES)
 def test_textures_show_both_tones(texture: str):
     mapping = Mapping.random(generator(0, texture), period=12.0)
-    weight = weave(texture, mapping, slice(0, 96), slice(0, 96), generator(1, texture))
+    weight = sample_texture(texture, mapping, slice(0, 96), slice(0, 96), generator(1, texture))
     assert weight.shape == (96, 96)
     assert weight.dtype == np.float32
     assert weight.min() == 0
     assert weight.max() == 1
     assert 0.15 < weight.mean() < 0.85
     between = (weight > 0.02) & (weight < 0.98)
-    assert 0.02 < between.mean() < 0.6, "edges are anti-aliased, the rest is flat"
+    assert 0.02 < between.mean() < 0.6, "only edges are between the two"
 
 
 def test_texture_of_a_window_is_part_of_that_of_the_image():
     mapping = Mapping.random(generator(0), period=9.0)
     for texture in TEXTURES:
-        image = weave(texture, mapping, slice(0, 50), slice(0, 60), generator(1))
-        window = weave(texture, mapping, slice(10, 30), slice(20, 60), generator(1))
+        image = sample_texture(texture, mapping, slice(0, 50), slice(0, 60), generator(1))
+        window = sample_texture(texture, mapping, slice(10, 30), slice(20, 60), generator(1))
         np.testing.assert_allclose(image[10:30, 20:60], window, atol=1e-5)
 
 
@@ -85,16 +85,16 @@ def test_unknown_names_are_errors():
     with pytest.raises(KeyError):
         coverage("blob", Placement(0, 0, 1), 8, 8)
     with pytest.raises(KeyError):
-        object_picture(generator(0), ObjectClass("disc", "plaid"), 32, 32)
+        object_image(generator(0), ObjectClass("disc", "plaid"), 32, 32)
 
 
-def test_pictures_depend_on_their_whole_key():
-    def picture(*key: str | int, seed: int = 0) -> np.ndarray:
-        return object_picture(generator(seed, *key), VOC["cat"], 40, 50)
+def test_images_depend_on_their_whole_key():
+    def image(*key: str | int, seed: int = 0) -> np.ndarray:
+        return object_image(generator(seed, *key), VOC["cat"], 40, 50)
 
-    first = picture("train", 3)
+    first = image("train", 3)
     assert first.shape == (40, 50, 3)
     assert first.dtype == np.uint8
-    np.testing.assert_array_equal(first, picture("train", 3))
-    for other in (picture("train", 4), picture("val", 3), picture("train", 3, seed=1)):
+    np.testing.assert_array_equal(first, image("train", 3))
+    for other in (image("train", 4), image("val", 3), image("train", 3, seed=1)):
         assert (first != other).mean() > 0.5

@@ -34,7 +34,7 @@ RANDOM = ["--backbone", "random:resnet10d_narrow"]
             ["detect", "--variant", "best", "--seed", "4"],
             "make pretrain VARIANT=best PROTOCOL=demo SEED=4",
         ),
-        (["probe", *RANDOM, "--dataset", "voc"], "not a set to classify"),
+        (["probe", *RANDOM, "--dataset", "voc"], "not a classification dataset"),
         (
             ["probe", *RANDOM, "--dataset", "cifar10", "--cfg-options", "penaltys=[1]"],
             "did you mean penalties?",

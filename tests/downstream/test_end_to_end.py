@@ -17,6 +17,7 @@ import torch
 from mmengine.runner import Runner
 
 from core import files, record
+from core.metrics import label_maps, segmentation
 from downstream.__main__ import main
 from downstream.backbones import checks
 from downstream.detection import voc
@@ -102,9 +103,9 @@ def test_a_stage_from_start_to_record(
     assert set(found.backbone.tensors_left_out) == left_out
     if stage != "linear":
         assert found.backbone.tensors_loaded == len(whole - left_out)
-    kept = {"detect": "detections.npz", "segment": "confusion.npz"}.get(stage, "correct.npz")
-    content = (path.parent / kept).read_bytes()
-    assert found.outputs == {kept: hashlib.sha256(content).hexdigest()}
+    kept = {"detect": ["detections.npz"], "segment": ["confusion.npz", "label_maps.npz"]}
+    content = {name: (path.parent / name).read_bytes() for name in kept.get(stage, ["correct.npz"])}
+    assert found.outputs == {k: hashlib.sha256(it).hexdigest() for k, it in content.items()}
     if stage in ("detect", "segment"):
         assert found.backbone.sha256_in_model == _hash_by_hand(exchange, raw, left_out)
     assert sum(found.dataset.sizes.values()) == {"detect": 9, "segment": 7}.get(stage, 60)
@@ -366,7 +367,8 @@ sys.exit(main(sys.argv[1:]))
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "YAPF").exists(), "two processes read each other's half-written cache"
     assert done.stdout.count("epoch 1 of 1") == 1, "only the first process reports"
-    found = record.read(tmp_path / "runs" / "demo" / words[0] / LABEL / "seed0" / "record.json")
+    folder = tmp_path / "runs" / "demo" / words[0] / LABEL / "seed0"
+    found = record.read(folder / "record.json")
     assert found.cost.devices == 2
     assert found.metrics[metric].samples == 3
     total, per_device = {"detect": (2, 1), "segment": (4, 2)}[words[0]]
@@ -374,3 +376,10 @@ sys.exit(main(sys.argv[1:]))
     lr = {"detect": 0.001 * 10, "segment": 0.01}[words[0]]
     assert found.config["optim_wrapper"]["optimizer"]["lr"] == pytest.approx(lr)
     assert total == 2 * per_device
+    if words == ["segment"]:  # of both processes, each of which has seen some of the images
+        maps = label_maps.load(folder / "label_maps.npz")
+        counted = segmentation.load(folder / "confusion.npz")
+        assert maps.images == counted.images
+        for place, (truth, guess) in enumerate(zip(maps.truth, maps.guess, strict=True)):
+            assert (truth == guess).sum() == np.trace(counted.total([place]))
+            assert (truth != 255).sum() == counted.total([place]).sum()

@@ -1,4 +1,4 @@
-"""Tiny image sets, a recipe that trains on them in a second, and configs of the test's own."""
+"""Tiny image sets, a recipe that trains on them in a second, and a copy of the configs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ TINY = recipe.Recipe(
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Sums in a fixed order, whatever machine the tests run on."""
+    """Makes floating-point sums independent of the machine."""
     torch.set_num_threads(1)
 
 
@@ -65,7 +65,7 @@ def tiny_recipe() -> recipe.Recipe:
 
 
 def make_pixels(count: int, classes: int, seed: int, size: int = 28) -> np.ndarray:
-    """Noisy pictures [count, size, size, 3] of one colour per class, the classes in turn."""
+    """Noisy images [count, size, size, 3] of one colour per class; labels 0, 1, ..., 0, 1, ..."""
     rng = np.random.default_rng(seed)
     colours = np.random.default_rng(77).integers(40, 216, (classes, 3))
     noise = rng.integers(-40, 40, (count, size, size, 3))
@@ -95,7 +95,7 @@ def make_images() -> MakeImages:
 
 @pytest.fixture
 def make_job(make_images: MakeImages, tmp_path: Path) -> Callable[..., loop.Job]:
-    """Makes a run on tiny image sets, in a folder of its own below the test's."""
+    """Makes a run on tiny image sets in the test's temporary folder."""
 
     def make(settings: recipe.Recipe, out: str = "run", **changes) -> loop.Job:
         values = {
@@ -116,7 +116,7 @@ SaveTeacher = Callable[..., Path]
 
 @pytest.fixture
 def save_teacher(tmp_path: Path) -> SaveTeacher:
-    """Writes the exchange file of a seeded teacher for a student's recipe."""
+    """Writes the exchange file of a randomly initialised teacher for a student's recipe."""
 
     def save(student: recipe.Recipe, classes: int = 3, **changes) -> Path:
         torch.manual_seed(9)
@@ -145,7 +145,7 @@ def save_teacher(tmp_path: Path) -> SaveTeacher:
 
 @pytest.fixture
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project's configs that the test may add to and change."""
+    """A copy of the project's configs that the test can change."""
     folder = tmp_path / "configs"
     shutil.copytree(ROOT / "configs", folder)
     monkeypatch.setattr(core_configs, "CONFIGS", folder)
@@ -154,21 +154,21 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def image_folder() -> Callable[[Path, int, int], None]:
-    """Writes a set in ImageNet's layout: <root>/<class>/<file>.JPEG, the classes equally often."""
+    """Writes a balanced set in ImageNet's layout: <root>/<class>/<file>.JPEG."""
 
     def write(root: Path, classes: int, per_class: int, seed: int = 0) -> None:
         pixels = make_pixels(classes * per_class, classes, seed)
-        for i, picture in enumerate(pixels):
+        for i, image in enumerate(pixels):
             path = root / f"class{i % classes}" / f"{i // classes}.JPEG"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(path, "JPEG", quality=90)
+            Image.fromarray(image).save(path, "JPEG", quality=90)
 
     return write
 
 
 Run = Callable[..., int]
 
-# The demo protocol, smaller still: "smooth" takes an epoch of batches of 16 at 32 pixels.
+# A smaller demo protocol: "smooth" takes an epoch of batches of 16 at 32 pixels.
 SMALLER = "\npretrain = dict(epochs=1 / 120, batch_size=1 / 64, lr=1 / 8, resolution=32 / 224)\n"
 
 
@@ -179,7 +179,7 @@ def run(
     image_folder: Callable[[Path, int, int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
-    """Runs the command on a rendered set of 48 and 12 images; gives its exit status."""
+    """Runs the command on a rendered set of 48 and 12 images; returns its exit status."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     small = "_base_ = '../imagenet.py'\nroot = 'demo/imagenet'\nget_it = 'make demo-data'\n"
@@ -200,14 +200,14 @@ def run(
 
 
 @pytest.fixture
-def places_read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
-    """The (epoch, sample, copy) of each sample that this process reads to train on."""
-    seen: list[tuple[int, int, int]] = []
+def samples_read(monkeypatch: pytest.MonkeyPatch) -> list[loader.Key]:
+    """The key (epoch, sample, copy) of each training sample that this process reads, in order."""
+    keys: list[loader.Key] = []
     read = loader.TrainingView.__getitem__
 
-    def note(view: loader.TrainingView, place: tuple[int, int, int]) -> loader.Sample:
-        seen.append(place)
-        return read(view, place)
+    def record(view: loader.TrainingView, key: loader.Key) -> loader.Sample:
+        keys.append(key)
+        return read(view, key)
 
-    monkeypatch.setattr(loader.TrainingView, "__getitem__", note)
-    return seen
+    monkeypatch.setattr(loader.TrainingView, "__getitem__", record)
+    return keys

@@ -77,6 +77,10 @@ def test_a_run_leaves_a_record_and_an_exchange_file_that_belong_together(
     assert found.metrics["top5"].value == 100
     assert found.config["epochs"] == 1
     assert found.config["label_smoothing"] == 0.1
+    names = ("correct.npz", "history.json", "gaps.npz")
+    by_hash = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
+    assert found.outputs == by_hash
+    assert np.load(out / "gaps.npz")["gaps"].shape == (12,)
     assert found.cost.devices == 1
     assert found.started < found.finished
     assert found.versions["torch"] == torch.__version__.partition("+")[0]
@@ -249,8 +253,8 @@ def test_an_interrupted_command_resumes(
     line = last_line(capsys)
     label = "smooth-epochs-2"
     assert line == (
-        f"trickbench: pretrain/{label}: stopped by {number.name} after step 4 of 6, which is "
-        f"saved: the same command goes on from there\n"
+        f"trickbench: pretrain/{label}: stopped by {number.name} after step 4 of 6; the state "
+        f"is saved: run the same command again to resume\n"
     )
     assert not (seed_folder(tmp_path, label) / "record.json").exists()
     monkeypatch.setattr(loop.Trainer, "train_step", whole)
@@ -434,13 +438,19 @@ def test_two_processes_train_one_network(linked_demo_set: Path, tmp_path: Path) 
     assert found.metrics["top1"].samples == found.dataset.sizes["val"]
     assert found.backbone.sha256 == sha256_of_weights(out / "backbone.safetensors")
 
-    top1, top5 = accuracy_of(out / "backbone.safetensors", linked_demo_set / "demo/imagenet/val")
-    assert found.metrics["top1"].value == pytest.approx(top1)
-    assert found.metrics["top5"].value == pytest.approx(top5)
+    logits, labels = seen_by(out / "backbone.safetensors", linked_demo_set / "demo/imagenet/val")
+    right = np.argsort(-logits, axis=1) == labels[:, None]
+    assert found.metrics["top1"].value == pytest.approx(100 * right[:, 0].mean())
+    assert found.metrics["top5"].value == pytest.approx(100 * right[:, :5].any(axis=1).mean())
+    ranked = np.sort(logits, axis=1)
+    gaps = ranked[:, -1] - ranked[:, :-1].mean(axis=1)
+    kept = np.load(out / "gaps.npz")["gaps"]
+    of_each = np.repeat(np.sort(gaps), len(kept) // len(gaps))
+    np.testing.assert_allclose(np.sort(kept), of_each, rtol=1e-3, atol=1e-4)
 
 
-def accuracy_of(exchange: Path, split: Path) -> tuple[float, float]:
-    """Top-1 and top-5 of an exchange file's weights, each distinct picture counted once."""
+def seen_by(exchange: Path, split: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of an exchange file's weights, and labels, of each distinct picture once."""
     with safetensors.safe_open(exchange, framework="pt") as file:
         about = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -456,6 +466,4 @@ def accuracy_of(exchange: Path, split: Path) -> tuple[float, float]:
             labels.append(label)
     pixels = torch.from_numpy(np.stack(images).astype(np.float32)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        order = model.eval()(pixels).argsort(dim=1, descending=True).numpy()
-    right = order == np.array(labels)[:, None]
-    return 100 * right[:, 0].mean(), 100 * right[:, :5].any(axis=1).mean()
+        return model.eval()(pixels).numpy(), np.array(labels)

@@ -34,19 +34,39 @@ def material() -> Callable[..., Material]:
     return keep
 
 
+def named(found: Material, name: str) -> Material:
+    """The same, each record with the hash of such a file beside it."""
+    records = {
+        path: run.model_copy(
+            update={"outputs": run.outputs | {name: files.sha256_of(path.with_name(name))}}
+        )
+        for path, run in found.records.items()
+    }
+    return Material(found.protocol, records, found.data)
+
+
+@pytest.fixture
+def with_outputs() -> Callable[[Material, str], Material]:
+    return named
+
+
 @pytest.fixture
 def with_history() -> Callable[[Material], Material]:
-    """Puts four epochs beside each record: top-1 rises evenly, the loss is 4 / epoch."""
+    """Puts four epochs of two steps beside each record: top-1 rises evenly, the loss is 4 / epoch.
+
+    The learning rate of step s is 1 / (1 + s).
+    """
 
     def train(found: Material) -> Material:
         for path, run in found.records.items():
             top1 = run.metrics["top1"].value
             history = [
                 {"epoch": e, "loss": 4.0 / e, "top1": top1 * e / 4, "samples": 120}
+                | {"learning_rates": [[s / 2, 1 / (1 + s)] for s in (2 * e - 2, 2 * e - 1)]}
                 for e in range(1, 5)
             ]
             path.with_name("history.json").write_text(json.dumps(history))
-        return found
+        return named(found, "history.json")
 
     return train
 
@@ -108,7 +128,7 @@ def html_of(runs: Path, protocol: str = "demo") -> str:
     """The page of records below a folder, with three of the figures."""
     records, skipped = query.by_file(runs, protocol)
     material = Material(protocol, records)
-    drawn = [figures.draw(name, material) for name in ("learning-rate", "seeds", "transfer")]
+    drawn = [figures.draw(name, material) for name in ("smoothing-gap", "seeds", "transfer")]
     return page.page(material, TABLES, drawn, runs, skipped)
 
 

@@ -1,4 +1,4 @@
-"""Processes: a plain run is a group of one; two agree on what the first found."""
+"""Process groups: a plain run is a group of one; two processes exchange values."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def test_a_plain_run_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
         values = torch.tensor([1.0, 2.0])
         assert distributed.sum_over_processes(values).tolist() == [1, 2]
         distributed.copy_from_first([values])
-        assert distributed.largest_over_processes(values).tolist() == [1, 2]
+        assert distributed.max_over_processes(values).tolist() == [1, 2]
         assert distributed.from_all("found") == ["found"]
-    assert distributed.announced_world() == 1
+    assert distributed.env_world() == 1
 
 
-def test_what_torchrun_announces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_world_of_torchruns_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
-    assert distributed.announced_world() == 8
+    assert distributed.env_world() == 8
 
 
 def test_memory_is_in_megabytes() -> None:
-    """This process holds at least what it has just filled, and less than the machine has."""
-    held = torch.ones(25_000_000)  # 100 MB
+    """The peak is at least what the test has just filled, and less than the machine's memory."""
+    filled = torch.ones(25_000_000)  # 100 MB
     peak = distributed.peak_memory_mb(torch.device("cpu"))
 
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
-    assert held.numel() * 4 / 1e6 < peak < whole
+    assert filled.numel() * 4 / 1e6 < peak < whole
 
 
 def test_the_device_has_a_name() -> None:
@@ -58,15 +58,15 @@ import torch
 from core.runtime import distributed
 with distributed.process_group() as device:
     rank, world = distributed.rank(), distributed.world()
-    asked = []
-    told = distributed.from_first(lambda: asked.append(1) or f"rank {rank}")
-    held = torch.tensor([rank + 5, rank + 6])
-    distributed.copy_from_first([held, held[:1]])
+    calls = []
+    first = distributed.from_first(lambda: calls.append(1) or f"rank {rank}")
+    copied = torch.tensor([rank + 5, rank + 6])
+    distributed.copy_from_first([copied, copied[:1]])
     total = distributed.sum_over_processes(torch.tensor([1.0, 10.0 * rank])).tolist()
-    largest = distributed.largest_over_processes(torch.tensor([5.0 - rank, 10.0 * rank])).tolist()
-    everyones = distributed.from_all({"rank": rank})
+    largest = distributed.max_over_processes(torch.tensor([5.0 - rank, 10.0 * rank])).tolist()
+    gathered = distributed.from_all({"rank": rank})
 assert not torch.distributed.is_initialized()
-found = (world, told, len(asked), total, held.tolist(), largest, everyones)
+found = (world, first, len(calls), total, copied.tolist(), largest, gathered)
 Path(sys.argv[1], f"rank{rank}").write_text(repr(found))
 """
 

@@ -1,4 +1,4 @@
-"""The exchange file and the resume states: whole or refused, and the hash of the weights."""
+"""The exchange file and the resume states: intact or refused, and the hash of the weights."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_weights_from_elsewhere_are_refused_and_told_how_to_come_in(
+def test_weights_of_another_source_are_refused_with_how_to_import_them(
     tmp_path: Path, metadata: dict | None
 ) -> None:
     path = tmp_path / "timm.safetensors"
@@ -143,7 +143,7 @@ def by_hand(*parts: tuple[str, bytes]) -> str:
 
 
 def test_the_hash_by_hand() -> None:
-    """Names in order, each with its type, its shape and its bytes."""
+    """Sorted names, each with its type, shape and bytes."""
     given = {"b": torch.tensor([[1.0, 2.0]]), "a": torch.tensor(7)}
 
     expected = by_hand(
@@ -163,7 +163,7 @@ def test_the_hash_does_not_depend_on_the_order_or_the_memory() -> None:
     assert len(hashes) == 1
 
 
-def test_the_hash_sees_name_shape_type_and_one_bit() -> None:
+def test_the_hash_depends_on_name_shape_type_and_every_bit() -> None:
     given = tensors()
     one_bit = given["fc.weight"].clone()
     one_bit.view(torch.int32)[2, 3] ^= 1
@@ -222,12 +222,12 @@ def save(folder: Path, *steps: int) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run's folder with the states of the steps 9 and 12."""
+    """A run directory with the states of steps 9 and 12."""
     save(tmp_path / "run", 9, 12)
     return tmp_path / "run"
 
 
-def test_the_newest_two_stay_by_their_number(run: Path) -> None:
+def test_the_two_newest_by_step_are_kept(run: Path) -> None:
     save(run, 100)
     assert names(run) == ["state-000000012.pt", "state-000000100.pt"]
 
@@ -239,55 +239,54 @@ def test_the_newest_two_stay_by_their_number(run: Path) -> None:
 NEWEST, BEFORE = "state-000000012.pt", "state-000000009.pt"
 
 
-def passed_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """That the newest state is told to be damaged in one line, and the one before it loaded."""
+def assert_skipped(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The newest state is reported as damaged in one line, and the one before is loaded."""
     capsys.readouterr()
     found = resume_state.load_state(run, CPU)
 
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"trickbench: {run / NEWEST}: the saved state is damaged (")
-    assert err.endswith("); passed over\n")
+    assert err.endswith("); skipped\n")
     assert err.count("\n") == 1
     assert found["step"] == 9
     assert torch.equal(found["model"]["w"], WEIGHTS + 9)
 
 
-def test_a_state_torn_anywhere_is_passed_over(
+def test_a_state_truncated_anywhere_is_skipped(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = (run / NEWEST).read_bytes()
     for kept in {0, 1, 10, *range(30, len(whole), 37), len(whole) - 1}:
         (run / NEWEST).write_bytes(whole[:kept])
-        passed_over(run, capsys)
+        assert_skipped(run, capsys)
 
 
 @pytest.mark.parametrize("content", [b"not a state", b"\x80\x04", b"PK\x03\x04" + bytes(100)])
-def test_a_state_of_another_kind_is_passed_over(
+def test_a_file_that_is_not_a_state_is_skipped(
     run: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / NEWEST).write_bytes(content)
-    passed_over(run, capsys)
+    assert_skipped(run, capsys)
 
 
-def test_a_block_of_zeros_in_a_state_is_passed_over(
+def test_a_block_of_zeros_in_a_state_is_skipped(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a file system leaves it that had the length on the disk before the content."""
+    """After a crash some file systems have a file's length on disk but not its content."""
     whole = (run / NEWEST).read_bytes()
     for start in range(0, len(whole) - 512, 512):
         (run / NEWEST).write_bytes(whole[:start] + bytes(512) + whole[start + 512 :])
         try:
-            passed_over(run, capsys)
+            assert_skipped(run, capsys)
         except AssertionError:
-            found = resume_state.load_state(
-                run, CPU
-            )  # zeros had been there, or nothing that counts
+            # the block was zero before, or has no meaning
+            found = resume_state.load_state(run, CPU)
             assert found["step"] == 12
             assert torch.equal(found["model"]["w"], WEIGHTS + 12)
 
 
-def test_a_state_with_one_wrong_bit_in_its_weights_is_passed_over(
+def test_a_state_with_one_wrong_bit_in_its_weights_is_skipped(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = bytearray((run / NEWEST).read_bytes())
@@ -295,17 +294,17 @@ def test_a_state_with_one_wrong_bit_in_its_weights_is_passed_over(
     content[place] ^= 4
     (run / NEWEST).write_bytes(content)
 
-    passed_over(run, capsys)
+    assert_skipped(run, capsys)
 
 
-def test_a_wrong_bit_anywhere_is_found_or_changes_nothing(
+def test_a_wrong_bit_anywhere_is_detected_or_changes_nothing(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")  # which pytest shows if this fails
+    print(f"seed {seed}")  # pytest shows it if the test fails
     rng = random.Random(seed)
     whole = (run / NEWEST).read_bytes()
-    found_out = 0
+    detected = 0
     for _ in range(400):
         damaged = bytearray(whole)
         damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
@@ -316,8 +315,8 @@ def test_a_wrong_bit_anywhere_is_found_or_changes_nothing(
         step = found["step"]
         assert step in (9, 12)
         assert torch.equal(found["model"]["w"], WEIGHTS + step)
-        found_out += step == 9
-    assert found_out > 200
+        detected += step == 9
+    assert detected > 200
 
 
 def test_only_damaged_states_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -328,9 +327,9 @@ def test_only_damaged_states_are_refused(run: Path, capsys: pytest.CaptureFixtur
         resume_state.load_state(run, CPU)
 
     assert str(caught.value) == (
-        f"{run}: every saved state is damaged; remove the folder to start this run again"
+        f"{run}: every saved state is damaged; remove the folder to restart the run"
     )
-    assert capsys.readouterr().err.count("; passed over\n") == 2
+    assert capsys.readouterr().err.count("; skipped\n") == 2
 
 
 class Evil:
@@ -341,12 +340,12 @@ class Evil:
         return os.system, (f"touch {self.path}",)
 
 
-def test_a_state_that_calls_anything_is_passed_over_and_calls_nothing(
+def test_a_state_that_calls_anything_is_skipped_and_calls_nothing(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save({"model": Evil(tmp_path / "called")}, run / NEWEST)
 
-    passed_over(run, capsys)
+    assert_skipped(run, capsys)
 
     assert not (tmp_path / "called").exists()
 
@@ -370,7 +369,7 @@ def test_what_is_not_finite_is_not_saved(run: Path, value: float, place: tuple, 
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
-def test_other_processes_write_nothing_and_are_told_what_is_not_finite(
+def test_other_processes_write_nothing_and_raise_the_same_error(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = names(run)

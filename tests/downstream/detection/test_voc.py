@@ -1,16 +1,20 @@
-"""Data in VOC's layout: what is read, what is left out, what is refused."""
+"""Data in VOC's layout: what is read, what is left out, what is refused; VOC's metric."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from core import configs as core_configs
 from core.errors import InputError
+from core.metrics import detection
+from core.metrics.statistic import values
 from downstream.detection import voc
 
 CLASSES = ("cat", "dog", "hen", "owl")
@@ -176,3 +180,63 @@ def test_the_papers_sets_are_pinned():
     assert found.sizes == dict(train=5_011 + 11_540, test=4_952)
     assert len(found.classes) == 20
     assert sorted(found.classes) == found.classes
+
+
+# ---- the metric
+
+
+def _instances(boxes: Sequence, labels: Sequence, **more: Sequence) -> dict[str, torch.Tensor]:
+    return dict(
+        bboxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        **{key: torch.tensor(value) for key, value in more.items()},
+    )
+
+
+def test_the_metric_measures_and_keeps_every_image(tmp_path: Path):
+    """VocMap, given what mmdet gives it: a dictionary an image, in torch."""
+    first, second = [0.0, 0, 9, 9], [40.0, 0, 49, 9]
+    samples = [
+        dict(  # a cat that is found, a difficult one that is found first, a dog that is missed
+            img_id="a",
+            gt_instances=_instances([first, second], [0, 1]),
+            ignored_instances=_instances([second], [0]),
+            pred_instances=_instances([second, first], [0, 0], scores=[0.9, 0.5]),
+        ),
+        dict(  # nothing there; a dog and, last of all, a cat are found
+            img_id="b",
+            gt_instances=_instances([], []),
+            ignored_instances=_instances([], []),
+            pred_instances=_instances([first, second], [1, 0], scores=[0.8, 0.3]),
+        ),
+        dict(  # a dog that is found
+            img_id="c",
+            gt_instances=_instances([first], [1]),
+            ignored_instances=_instances([], []),
+            pred_instances=_instances([first], [1], scores=[0.7]),
+        ),
+    ]
+    metric = voc.VocMap(keep=str(tmp_path / "detections.npz"))
+    metric.dataset_meta = dict(classes=CLASSES)
+    for sample in samples:
+        metric.process({}, [sample])
+    measured = metric.evaluate(3)
+    # cats: 1. Dogs: a wrong one, then one of two, so a precision of 1/2 up to a recall of 1/2.
+    assert measured["map"] == pytest.approx(100 * (1 + 6 / 11 / 2) / 2)
+    assert measured["map_all_point"] == pytest.approx(100 * (1 + 1 / 4) / 2)
+    # COCO reads the curve at 101 recalls, 51 of them up to 1/2; boxes coincide at every IoU
+    assert measured["ap_coco"] == pytest.approx(100 * (1 + 51 / 101 / 2) / 2)
+
+    kept = detection.load(tmp_path / "detections.npz")
+    assert kept.classes == CLASSES
+    assert kept.images == ("a", "b", "c")
+    assert values(kept) | {"ap_coco": detection.coco_average_precision(kept)} == measured
+    for found, sample in zip(kept.detections, samples, strict=True):
+        predicted = sample["pred_instances"]
+        np.testing.assert_array_equal(found.boxes, predicted["bboxes"])
+        np.testing.assert_array_equal(found.scores, predicted["scores"])
+        np.testing.assert_array_equal(found.labels, predicted["labels"])
+    truth = kept.ground_truth[0]
+    assert truth.boxes.tolist() == [first, second, second]
+    assert truth.labels.tolist() == [0, 1, 0]
+    assert truth.difficult.tolist() == [False, False, True]

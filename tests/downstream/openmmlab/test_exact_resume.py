@@ -203,7 +203,7 @@ def test_a_run_ended_by_signals_ends_with_the_same_bytes(
         assert len(names) <= 2
     said = capfd.readouterr().err
     assert f"{stage}/random-{ARCH}: stopped by SIGUSR1 after iteration 1 of {total}" in said
-    assert "stopped by SIGTERM after epoch 2 of 2, which is saved" in said
+    assert "stopped by SIGTERM after epoch 2 of 2; the state is saved" in said
     assert attempt(words) == 0
     _assert_the_same(folder, _in_peace(stage, argv, tmp_path))
 

@@ -24,8 +24,8 @@ from timm.utils import accuracy as timm_accuracy
 from torch import nn
 
 from core import configs, record
-from core.errors import InputError, RunError
-from core.metrics.classification import right_answers
+from core.errors import InputError
+from core.files import sha256_of
 from downstream.__main__ import main
 from downstream.backbones import timm_features
 from downstream.probes import resolution_sweep
@@ -81,13 +81,23 @@ def model_of(path: Path, raw: Callable, arch: str = ARCH) -> nn.Module:
 
 
 @torch.no_grad()
-def top5_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> np.ndarray:
-    """Per-image predictions by timm's transform, one image at a time."""
+def logits_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> torch.Tensor:
+    """Of each image by timm's transform, one image at a time."""
     transform = timm.data.create_transform(
         (3, side, side), interpolation="bicubic", mean=MEAN, std=STD, crop_pct=ratio
     )
     images = [transform(Image.open(file).convert("RGB"))[None] for file in files]
-    return np.concatenate([model(image).topk(5).indices.numpy() for image in images])
+    return torch.cat([model(image) for image in images])
+
+
+def top5_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> np.ndarray:
+    return logits_by_timm(model, files, side, ratio).topk(5).indices.numpy()
+
+
+def gaps_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> np.ndarray:
+    """The largest logit of each image minus the mean of the others."""
+    ranked = np.sort(logits_by_timm(model, files, side, ratio).numpy(), axis=1)
+    return ranked[:, -1] - ranked[:, :-1].mean(axis=1)
 
 
 @torch.no_grad()
@@ -153,8 +163,9 @@ def test_accuracy_is_timms_to_the_last_image(
     files = [images.root / file for file in images.files]
     wanted = [resolution_sweep.Geometry(side, ratio) for side in sides for ratio in ratios]
     device = torch.device("cpu")
-    top, problems = resolution_sweep.predict(timm_features.load(weights), images, wanted, 0, device)
-    assert not problems
+    predicted = resolution_sweep.predict(timm_features.load(weights), images, wanted, 0, device)
+    assert not predicted.problems
+    top = predicted.top
     assert len({top[:, i].tobytes() for i in range(9)}) == 9, "geometry matters here"
     for i, (side, ratio) in enumerate((s, r) for s in sides for r in ratios):
         assert np.array_equal(top[:, i], top5_by_timm(model, files, side, ratio))
@@ -166,6 +177,9 @@ def test_accuracy_is_timms_to_the_last_image(
         assert f"shorter side {int(side / ratio)}, central crop {side}" in metrics[0].detail
     assert found.metrics["top1"] == found.metrics["top1@64/0.875"], "the checkpoint's own"
     assert len(found.metrics) == 2 * 9 + 2
+    gaps = np.load(next((tmp_path / "runs").rglob("gaps.npz")))["gaps"]
+    expected = gaps_by_timm(model, files, 64, 0.875)
+    np.testing.assert_allclose(gaps, expected, rtol=1e-3, atol=1e-3)
     assert (found.stage, found.task) == ("evaluate", "evaluate-images-val")
     assert found.choices.images == str(photos)
     assert str(photos) not in found.model_dump_json(exclude={"argv", "choices"})
@@ -177,9 +191,13 @@ def test_the_geometry_is_the_checkpoints_unless_asked(
     words = ["--images", photos]
     own = run(tmp_path / "a", *words, spec=weights)
     assert set(own.metrics) == {"top1", "top5", "top1@64/0.875", "top5@64/0.875"}
+    (folder,) = (path.parent for path in (tmp_path / "a").rglob("record.json"))
+    kept = {name: sha256_of(folder / name) for name in ("correct.npz", "gaps.npz")}
+    assert own.outputs == kept
     assert "crop ratio 0.875" in capsys.readouterr().out
     other = run(tmp_path / "a", *words, "--resolutions", 48, 32, 48, spec=weights)
     assert set(other.metrics) == {f"top{k}@{side}/0.875" for k in (1, 5) for side in (32, 48)}
+    assert other.outputs == {}, "of no other geometry"
     out = capsys.readouterr().out
     cells = [f"{other.metrics[f'top{k}@32/0.875'].value:.2f}" for k in (1, 5)]
     assert re.search(rf"^ +32 +{cells[0]} / +{cells[1]}$", out, re.MULTILINE)
@@ -196,7 +214,7 @@ def test_a_transformer_at_another_resolution(
     found = run(tmp_path, *words, 96, spec=path)
     model = timm.create_model(arch, num_classes=CLASSES, dynamic_img_size=True).eval()
     model.load_state_dict(raw(path)[0])
-    images = splits.limited(datasets.load_folder(photos), 6, 0)
+    images = splits.random_subset(datasets.load_folder(photos), 6, 0)
     top = top5_by_timm(model, [images.root / file for file in images.files], 96, 0.875)
     right = 100 * np.mean(top[:, 0] == images.labels)
     assert found.metrics["top1@96/0.875"].value == pytest.approx(right)
@@ -217,6 +235,10 @@ def test_the_demos_evaluation_is_its_trainings(
     found = run(tmp_path, "--variant", "d-efficient", "--data", rendered)
     assert found.task == "evaluate"
     assert found.backbone.sha256 == trained.backbone.sha256
+    tasks = ("pretrain", "evaluate")
+    kept = [np.load(tmp_path / f"demo/{it}/d-efficient/seed0/gaps.npz")["gaps"] for it in tasks]
+    assert kept[0].shape == (40,)
+    np.testing.assert_allclose(*kept, rtol=1e-4, atol=1e-4)
     for name in ("top1", "top5"):
         assert found.metrics[name].value == trained.metrics[name].value
         assert found.metrics[name].samples == trained.metrics[name].samples == 40
@@ -239,16 +261,6 @@ def shrink(monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, Any]]) 
     monkeypatch.setattr(configs, "config", config)
 
 
-def test_right_answers_by_hand():
-    top = np.array([[2, 1, 0, 4, 5], [3, 2, 1, 0, 4], [1, 2, 3, 4, 5], [-1] * 5, [5, 0, 1, 2, 3]])
-    answers = np.array([[2, 5, -1], [9, 0, 7], [-1, -1, -1], [2, -1, -1], [4, -1, -1]])
-    right, counted = right_answers(top, answers)
-    assert right.tolist() == [[True, True], [False, True], [False, False]]
-    assert counted.tolist() == [0, 1, 4]
-    with pytest.raises(RunError, match="none of the 2 images"):
-        right_answers(top[2:4], answers[2:4])
-
-
 def test_the_reassessed_labels_as_published(tmp_path: Path):
     published = resources.files("timm.data") / "_info" / "imagenet_real_labels.json"
     (tmp_path / "real.json").write_bytes(published.read_bytes())
@@ -258,13 +270,13 @@ def test_the_reassessed_labels_as_published(tmp_path: Path):
     images = datasets.ImageSet(
         "imagenet-real", "imagenet-real", "val", (), np.zeros(50_000, np.int64), tmp_path, files
     )
-    found = datasets.answers(images)
+    found = datasets.correct_classes(images)
     assert int((found[:, 0] >= 0).sum()) == 46_837, "the paper's number of images with labels"
     for row, number in zip(found[:2000], numbers[:2000], strict=True):
         assert row[row >= 0].tolist() == labels[number]
     (tmp_path / "real.json").write_text(json.dumps(labels[:-1]))
     with pytest.raises(InputError, match=r"val_00000001.JPEG to 00050000"):
-        datasets.answers(images)
+        datasets.correct_classes(images)
 
 
 def test_reassessed_labels_are_timms(
@@ -325,6 +337,11 @@ def test_files_that_cannot_be_read_do_not_count(
     cut.write_bytes(cut.read_bytes()[:400])
     found = run(tmp_path / "b", "--images", root, spec=weights)
     assert found.metrics["top1"].samples == whole.metrics["top1"].samples - 2
+    before, after = (next((tmp_path / k).rglob("gaps.npz")) for k in "ab")
+    places = np.load(after.with_name("correct.npz"))["samples"]
+    assert len(places) == 4 * CLASSES - 2
+    expected = np.load(before)["gaps"][places]
+    np.testing.assert_allclose(np.load(after)["gaps"], expected, rtol=1e-4, atol=1e-4)
     assert found.dataset.sizes == {"val": 4 * CLASSES}
     (listed,) = (tmp_path / "b").rglob("unreadable.tsv")
     assert [line.split("\t")[0] for line in listed.read_text().splitlines()] == [
@@ -402,6 +419,9 @@ def test_two_processes_count_each_image_once(photos: Path, weights: Path, tmp_pa
     (path,) = (tmp_path / "two").rglob("record.json")
     found = record.read(path)
     assert found.metrics == alone.metrics
+    gaps = [np.load(next((tmp_path / k).rglob("gaps.npz")))["gaps"] for k in ("one", "two")]
+    assert len(gaps[0]) == 4 * CLASSES
+    np.testing.assert_allclose(gaps[1], gaps[0], rtol=1e-4, atol=1e-4)
     assert found.cost.devices == 2
     assert done.stdout.count("resolution") == 1
 
@@ -421,7 +441,7 @@ def test_two_processes_count_each_image_once(photos: Path, weights: Path, tmp_pa
         (["--images", "PHOTOS", "--resolutions", "0"], "resolutions are 1 or more"),
         (["--images", "PHOTOS", "--cfg-options", "a=1"], "evaluate does not accept --cfg-options"),
         (["--images", "PHOTOS", "--predictions", "x"], "is for a whole data set"),
-        (["--dataset", "cifar10", "--predictions", "x"], "no images without public labels"),
+        (["--dataset", "cifar10", "--predictions", "x"], "no unlabelled test images"),
         (
             ["--dataset", "places365", "--predictions", "x", "--resolutions", "32", "64"],
             "at one resolution and one crop ratio",

@@ -106,7 +106,7 @@ def test_the_record(data_root: Path, tmp_path: Path):
         expected = score(name, x, np.asarray(train.labels), classes)
         assert found.metrics[name].value == pytest.approx(expected, rel=1e-9)
         assert (found.metrics[name].unit, found.metrics[name].samples) == ("score", len(train))
-    kept, held = splits.held_out(train.labels, 0.2, 0)
+    kept, held = splits.validation_split(train.labels, 0.2, 0)
     peer = KNeighborsClassifier(
         20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
     ).fit(x[kept], train.labels[kept])

@@ -1,4 +1,4 @@
-"""RandAugment in batch against timm's, image by image, on Pillow's images."""
+"""Batched RandAugment against timm's, which changes one Pillow image at a time."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ ARGUMENTS = {
 }
 
 
-def pictures(side: int = 32) -> np.ndarray:
-    """Noise, ramps, a flat one, one of two colours, and one of few and dark colours."""
+def make_images(side: int = 32) -> np.ndarray:
+    """Noise, a ramp, one colour, two colours, and dark noise."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (side, side, 3))
     ramp = np.broadcast_to(np.linspace(3, 250, side)[:, None, None], (side, side, 3))
@@ -60,7 +60,7 @@ def tensor(images: np.ndarray) -> torch.Tensor:
     ],
 )
 def test_each_operation_is_timms(name: str, argument: float, cubic: bool) -> None:
-    images = pictures()
+    images = make_images()
     row = [batched.NAMES.index(name), argument, cubic]
     found = batched.apply(
         tensor(images), torch.tensor([row] * len(images), dtype=torch.float64), FILL
@@ -85,44 +85,44 @@ def test_each_operation_is_timms(name: str, argument: float, cubic: bool) -> Non
 
 
 @pytest.mark.parametrize("config", ["rand-m7-mstd0.5-inc1", "rand-m6-mstd0.5-inc1", "rand-m9-n3"])
-def test_the_whole_is_timms_draw_by_draw(config: str) -> None:
-    images = np.concatenate([pictures()] * 12)
-    apply = policy(config, 32, MEAN)
-    plans = [batched.plan(np.random.default_rng(i), apply) for i in range(len(images))]
+def test_a_policy_is_timms_draw_by_draw(config: str) -> None:
+    images = np.concatenate([make_images()] * 12)
+    timms = policy(config, 32, MEAN)
+    drawn = [batched.draw(np.random.default_rng(i), timms) for i in range(len(images))]
     found = (
-        batched.apply(tensor(images), torch.tensor(plans, dtype=torch.float64), FILL)
+        batched.apply(tensor(images), torch.tensor(drawn, dtype=torch.float64), FILL)
         .numpy()
         .transpose(0, 2, 3, 1)
     )
 
     differences = []
-    for i, picture in enumerate(images):
+    for i, image in enumerate(images):
         rng = np.random.default_rng(i)
-        expected = np.asarray(randaugment(Image.fromarray(picture), rng, apply))
+        expected = np.asarray(randaugment(Image.fromarray(image), rng, timms))
         differences.append(np.abs(found[i].astype(int) - expected).mean())
-    # a step of 255 that a rotation rounds may fall on a threshold of what comes after it
+    # a rotation's rounding difference can cross a threshold of the next operation
     assert np.median(differences) == 0
     assert np.mean(differences) < 0.1
-    assert len({tuple(plan) for plan in plans}) >= 30
+    assert len(set(map(tuple, drawn))) >= 30
 
 
-def test_a_plan_takes_as_much_from_the_generator() -> None:
-    apply = policy("rand-m7-mstd0.5-inc1", 32, MEAN)
+def test_drawing_takes_as_many_numbers_from_the_generator_as_randaugment() -> None:
+    timms = policy("rand-m7-mstd0.5-inc1", 32, MEAN)
     one, other = np.random.default_rng(5), np.random.default_rng(5)
-    batched.plan(one, apply)
-    randaugment(Image.fromarray(pictures()[0]), other, apply)
+    batched.draw(one, timms)
+    randaugment(Image.fromarray(make_images()[0]), other, timms)
     assert one.random() == other.random()
 
 
-def test_what_is_skipped_changes_nothing() -> None:
-    images = tensor(pictures())
-    plans = torch.full((len(images), 2 * batched.WIDTH), batched.NOTHING)
-    assert torch.equal(batched.apply(images, plans, FILL), images)
+def test_no_operation_changes_nothing() -> None:
+    images = tensor(make_images())
+    drawn = torch.full((len(images), 2 * batched.LENGTH), batched.NO_OPERATION)
+    assert torch.equal(batched.apply(images, drawn, FILL), images)
 
 
-def test_an_operation_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    apply = auto_augment.rand_augment_transform("rand-m7", dict(img_mean=tuple(FILL)))
-    apply.ops[0].aug_fn = partial(auto_augment.desaturate)
-    apply.ops[0].aug_fn.__name__ = "desaturate"
-    with pytest.raises(InputError, match="cannot be done in batch"):
-        batched.plan(np.random.default_rng(0), apply)
+def test_an_unknown_operation_is_refused() -> None:
+    timms = auto_augment.rand_augment_transform("rand-m7", dict(img_mean=tuple(FILL)))
+    timms.ops[0].aug_fn = partial(auto_augment.desaturate)
+    timms.ops[0].aug_fn.__name__ = "desaturate"
+    with pytest.raises(InputError, match="has no batched version"):
+        batched.draw(np.random.default_rng(0), timms)

@@ -1,4 +1,4 @@
-"""Batches: each sample where it belongs, whatever the workers, processes and restarts."""
+"""Batches: the same for any number of workers and processes, and after a restart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def epoch(samples: int = 100, batch: int = 12, *, seed: int = 0, number: int = 0
     return loader.EpochBatches(samples, batch, seed=seed, epoch=number, **rest)
 
 
-def test_an_epoch_is_a_permutation_without_the_rest() -> None:
+def test_an_epoch_is_a_permutation_without_the_last_partial_batch() -> None:
     batches = indices(epoch())
 
     assert [len(batch) for batch in batches] == [12] * 8
@@ -38,7 +38,7 @@ def test_an_epoch_is_a_permutation_without_the_rest() -> None:
     assert len(epoch()) == 8
 
 
-def test_a_whole_number_of_batches_leaves_nothing_out() -> None:
+def test_no_sample_is_left_out_if_the_batches_divide() -> None:
     assert sorted(flat(indices(epoch(96)))) == list(range(96))
 
 
@@ -52,7 +52,7 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert indices(epoch(seed=1, number=2)) == orders[5]
 
     left_out = [set(range(100)) - set(flat(order)) for order in orders]
-    assert len({frozenset(rest) for rest in left_out}) > 1, "not always the same rest"
+    assert len({frozenset(rest) for rest in left_out}) > 1, "the samples left out differ"
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
@@ -102,19 +102,19 @@ def test_a_batch_larger_than_the_set_is_refused() -> None:
     assert loader.steps_per_epoch(35, 12) == 2
 
 
-def test_without_repeats_each_place_is_the_first_copy() -> None:
+def test_without_repeats_each_sample_is_its_first_copy() -> None:
     assert {copy for batch in epoch() for _, _, copy in batch} == {0}
 
 
 @pytest.mark.parametrize("start", [0, 3])
 @pytest.mark.parametrize("world", [1, 2])
-def test_copies_stand_in_one_step_and_go_to_different_processes(world: int, start: int) -> None:
-    """96 places of an epoch of 100 samples: the first 32 of its order, each three times."""
+def test_copies_are_in_one_step_and_on_different_processes(world: int, start: int) -> None:
+    """An epoch of 100 samples gives 96: the first 32 of its order, three times each."""
     parts = [list(epoch(rank=r, world=world, start=start, repeats=3)) for r in range(world)]
 
     order = flat(indices(epoch()))
     for step, batches in enumerate(zip(*parts, strict=True), start):
-        together = sorted(place[1:] for batch in batches for place in batch)
+        together = sorted(key[1:] for batch in batches for key in batch)
         wanted = order[4 * step : 4 * step + 4]
         assert together == sorted((index, copy) for index in wanted for copy in range(3))
         for batch in batches:
@@ -155,7 +155,7 @@ def test_workers_change_nothing(
     assert not same(alone, read(images, tiny_recipe, 0, epoch=2))
 
 
-def test_a_samples_crop_is_the_same_in_whichever_process_it_lands(
+def test_a_samples_crop_does_not_depend_on_its_process(
     make_images: Callable[..., datasets.ImageSet], tiny_recipe: Recipe
 ) -> None:
     images = make_images(30)
@@ -168,8 +168,8 @@ def test_a_samples_crop_is_the_same_in_whichever_process_it_lands(
         assert one == two
 
 
-def test_labels_stay_with_their_pictures(tiny_recipe: Recipe) -> None:
-    """Each picture is of one grey that tells its label."""
+def test_labels_stay_with_their_images(tiny_recipe: Recipe) -> None:
+    """Each image is a grey that identifies its label."""
     labels = np.arange(20) % 5
     greys = np.broadcast_to((50 * labels)[:, None, None, None], (20, 30, 30, 3))
     images = datasets.ImageSet(
@@ -190,7 +190,7 @@ def test_a_samples_crop_changes_with_the_epoch(
 
     assert len(crops) == 5
     assert torch.equal(view[3, 2, 0][0], view[3, 2, 0][0])
-    assert not torch.equal(view[3, 2, 0][0], view[3, 2, 1][0]), "nor are its copies the same"
+    assert not torch.equal(view[3, 2, 0][0], view[3, 2, 1][0]), "copies differ too"
     assert view[0, 2, 0][0].shape == (3, 32, 32)
     other = loader.TrainingView(make_images(4), replace(tiny_recipe, train_resolution=48), seed=0)
     assert other[0, 2, 0][0].shape == (3, 48, 48)
@@ -206,8 +206,8 @@ def test_evaluation_sees_each_sample_once(
     for rank in range(world):
         for pixels, labels, _ in loader.evaluation(view, 4, 0, rank=rank, world=world):
             assert len(pixels) == len(labels) <= 4
-            for picture, label in zip(pixels, labels, strict=True):
-                seen.append(picture.numpy().tobytes() + bytes([int(label)]))
+            for image, label in zip(pixels, labels, strict=True):
+                seen.append(image.numpy().tobytes() + bytes([int(label)]))
 
     expected = [view[i][0].numpy().tobytes() + bytes([view[i][1]]) for i in range(count)]
     assert sorted(seen) == sorted(expected)
@@ -224,9 +224,9 @@ def test_evaluation_sees_each_sample_once(
         (RuntimeError("out of memory"), 2, False),
     ],
 )
-def test_what_a_dead_worker_raises_is_named(error: Exception, workers: int, named: bool) -> None:
+def test_a_dead_workers_error_is_explained(error: Exception, workers: int, named: bool) -> None:
     expected = RunError if named else type(error)
-    with pytest.raises(expected) as caught, loader.naming_dead_workers(workers):
+    with pytest.raises(expected) as caught, loader.report_dead_workers(workers):
         raise error
     if named:
         assert str(caught.value).startswith("a loader process died (")

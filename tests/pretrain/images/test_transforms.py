@@ -1,4 +1,4 @@
-"""Augmentation: the crop's law, colour as in colorsys and NumPy, evaluation as in torchvision."""
+"""Crops and evaluation against torchvision and Pillow, colour against colorsys and NumPy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pretrain.images import transforms
 from pretrain.recipe import Recipe
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def make_image(width: int, height: int, seed: int = 0) -> Image.Image:
     """Smooth colours with noise on them."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
@@ -53,7 +53,7 @@ def test_a_crop_has_8_to_100_percent_of_the_area_and_aspect_3_4_to_4_3(
     assert np.all((w - 0.5) * (h - 0.5) <= whole)
     assert np.all((w + 0.5) / (h - 0.5) >= 3 / 4)
     assert np.all((w - 0.5) / (h + 0.5) <= 4 / 3)
-    # and the ends of both ranges are reached, as far as the picture's own aspect allows
+    # both ranges are covered up to their ends, as far as the image's aspect allows
     assert (w * h).min() < 0.1 * whole
     assert (w * h).max() > 0.9 * min(width, 4 / 3 * height) * min(height, 4 / 3 * width)
     assert (w / h).min() < 0.77
@@ -61,7 +61,7 @@ def test_a_crop_has_8_to_100_percent_of_the_area_and_aspect_3_4_to_4_3(
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 400), (300, 900), (64, 64)])
-def test_crops_follow_torchvisions_law(width: int, height: int) -> None:
+def test_crops_have_torchvisions_distribution(width: int, height: int) -> None:
     n = 2500
     ours = boxes(n, width, height).astype(float)
     torch.manual_seed(0)
@@ -83,20 +83,20 @@ def test_crops_follow_torchvisions_law(width: int, height: int) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1000, 10), (10, 1000), (1, 1), (3, 100), (2, 1)])
-def test_a_crop_of_an_extreme_picture_is_inside_it(width: int, height: int) -> None:
+def test_a_crop_of_an_extreme_image_is_inside_it(width: int, height: int) -> None:
     left, upper, right, lower = boxes(300, width, height).T
 
     assert np.all((left >= 0) & (left < right) & (right <= width))
     assert np.all((upper >= 0) & (upper < lower) & (lower <= height))
 
 
-def test_where_no_crop_fits_the_largest_central_one_is_taken() -> None:
-    """Of 1000 x 10, no crop of 800 pixels or more has an aspect below 4 / 3: 13 x 10 is left."""
+def test_if_no_crop_fits_the_largest_central_one_is_taken() -> None:
+    """In 1000 x 10 no crop of 800 pixels or more has an aspect below 4 / 3: it takes 13 x 10."""
     assert {tuple(box) for box in boxes(100, 1000, 10).tolist()} == {(493, 0, 506, 10)}
 
 
 def test_training_is_a_function_of_its_generator(tiny_recipe: Recipe) -> None:
-    image = np.array(picture(60, 50))
+    image = np.array(make_image(60, 50))
     one, two, other = (
         transforms.for_training(image, np.random.default_rng(seed), tiny_recipe)
         for seed in (1, 1, 2)
@@ -125,27 +125,25 @@ def test_training_flips_half_the_time(tiny_recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_training_resizes_the_crop(
-    interpolation: str, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As Pillow does the cut-out part, but for rounding."""
-    image = picture(200, 160)
-    box = (30, 20, 150, 120)
-    monkeypatch.setattr(transforms, "random_crop_box", lambda *_: box)
+def test_training_resizes_the_crop(interpolation: str, tiny_recipe: Recipe) -> None:
+    """As Pillow resizes the generator's first crop box, up to rounding."""
+    image = make_image(200, 160)
     settings = replace(tiny_recipe, train_resolution=40, interpolation=interpolation)
     method = getattr(Image.Resampling, interpolation.upper())
-    resized = np.asarray(image.crop(box).resize((40, 40), method)).transpose(2, 0, 1).astype(int)
     seen = set()
     for seed in range(8):
+        box = transforms.random_crop_box(np.random.default_rng(seed), 200, 160)
+        resized = np.asarray(image.crop(box).resize((40, 40), method)).transpose(2, 0, 1)
+        resized = resized.astype(int)
         found = transforms.for_training(np.array(image), np.random.default_rng(seed), settings)
         off = [np.abs(found.numpy() - e).max() for e in (resized, resized[:, :, ::-1])]
         assert min(off) <= 1
         seen.add(int(np.argmin(off)))
-    assert seen == {0, 1}, "as it is, and flipped"
+    assert seen == {0, 1}, "flipped or not"
 
 
 def test_randaugment_comes_after_crop_and_flip_from_the_same_generator(tiny_recipe: Recipe) -> None:
-    image = np.array(picture(60, 50))
+    image = np.array(make_image(60, 50))
     settings = replace(tiny_recipe, randaugment="rand-m7-mstd0.5-inc1")
     fill = tuple(round(255 * m) for m in settings.mean)
     peer = rand_augment_transform(settings.randaugment, {"translate_const": 14, "img_mean": fill})
@@ -171,7 +169,7 @@ def test_randaugment_comes_after_crop_and_flip_from_the_same_generator(tiny_reci
 def test_evaluation_is_torchvisions_pixel_for_pixel(
     width: int, height: int, resolution: int, ratio: float, interpolation: str
 ) -> None:
-    image = picture(width, height)
+    image = make_image(width, height)
     peer = v2.Compose(
         [
             v2.Resize(math.floor(resolution / ratio), InterpolationMode(interpolation)),
@@ -187,8 +185,8 @@ def test_evaluation_is_torchvisions_pixel_for_pixel(
 
 
 def test_evaluation_by_hand() -> None:
-    """300 x 200 at 224 of 256: resized to 384 x 256, and cut out from (80, 16)."""
-    image = picture(300, 200)
+    """300 x 200 at 224 of 256: resized to 384 x 256, then cropped from (80, 16)."""
+    image = make_image(300, 200)
 
     found = transforms.for_evaluation(image, 224, 0.875, "bilinear")
 
@@ -212,7 +210,7 @@ def test_to_tensor_keeps_the_order_of_axes_and_channels() -> None:
 
 CORNERS = [
     [r, g, b] for r in (0.0, 0.5, 1.0) for g in (0.0, 0.5, 1.0) for b in (0.0, 0.5, 1.0)
-]  # greys, pure and mixed colours, and every tie
+]  # greys, pure and mixed colours, and all ties of channels
 
 
 def pixels(n: int = 500) -> np.ndarray:
@@ -230,7 +228,7 @@ def as_pixels(image: torch.Tensor) -> np.ndarray:
 
 
 def circle(difference: np.ndarray) -> np.ndarray:
-    """The distance of two angles in turns."""
+    """The distance of two angles, in turns."""
     return np.abs((difference + 0.5) % 1 - 0.5)
 
 
@@ -273,7 +271,7 @@ def test_factors_of_one_change_nothing() -> None:
     np.testing.assert_allclose(scale(pixels(), [1, 1, 1]), pixels(), atol=1e-12)
 
 
-def test_a_grey_only_changes_its_brightness() -> None:
+def test_a_grey_changes_only_in_brightness() -> None:
     np.testing.assert_allclose(scale([0.5, 0.5, 0.5], [1.4, 1.4, 0.6]), [[0.3, 0.3, 0.3]])
     np.testing.assert_allclose(scale([0.0, 0.0, 0.0], [1.4, 1.4, 1.4]), [[0, 0, 0]])
 
@@ -281,12 +279,12 @@ def test_a_grey_only_changes_its_brightness() -> None:
 @pytest.mark.parametrize(
     ("hue", "scaled"),
     [
-        (0.02, 0.028),  # a red on the side of orange stays there, a little further off
-        (0.98, 0.972),  # and one on the side of pink on its
+        (0.02, 0.028),  # an orange red moves away from 0
+        (0.98, 0.972),  # and so does a pink red, on the other side
         (0.0, 0.0),
         (1 / 3, 1.4 / 3),
         (0.6, 1 - 0.4 * 1.4),
-        (0.45, 0.63),  # across the cut
+        (0.45, 0.63),  # past 0.5
     ],
 )
 def test_hue_is_scaled_from_red(hue: float, scaled: float) -> None:
@@ -345,7 +343,7 @@ def test_colour_without_jitter_and_noise_only_rescales() -> None:
 
 
 def test_jitter_is_uniform_in_1_minus_to_1_plus() -> None:
-    """A grey shows the factor on the value; a coloured pixel those on hue and saturation."""
+    """The factors are computed back from a coloured pixel's hue, saturation and value."""
     n = 4000
     hsv = (0.25, 0.5, 0.5)
     rgb = np.array([round(255 * x) for x in colorsys.hsv_to_rgb(*hsv)], dtype=np.uint8)

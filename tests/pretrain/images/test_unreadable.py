@@ -1,4 +1,4 @@
-"""Files that cannot be read: a run goes on without them, the same way whatever the processes."""
+"""Unreadable files: a run leaves them out, in the same way for any number of processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def bomb() -> bytes:
-    """A PNG whose header, with a right checksum, promises 100,000 x 100,000 pixels."""
+    """A PNG of 100,000 x 100,000 pixels in its header, with a valid checksum."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     end = b"IEND"
     chunks = (
@@ -49,8 +49,8 @@ def encoded(folder: Path, name: str, mode: str = "RGB", **options: object) -> by
     return content
 
 
-def write_strange(folder: Path) -> set[str]:
-    """Puts files of every strange kind into a folder; gives the names of the unreadable ones."""
+def write_unusual(folder: Path) -> set[str]:
+    """Writes unusual and unreadable files; returns the names of the unreadable ones."""
     jpeg, png = encoded(folder, "x.jpeg"), encoded(folder, "x.png")
     readable = {
         "grey.jpeg": encoded(folder, "x.jpeg", "L"),
@@ -78,7 +78,7 @@ def write_strange(folder: Path) -> set[str]:
 
 
 def listed(run: Path) -> dict[str, str]:
-    """The list in a run's folder, checked for its form."""
+    """The rows of a run's unreadable.tsv, checked for their format."""
     lines = (run / "unreadable.tsv").read_text().splitlines()
     assert lines == sorted(lines)
     pairs = [line.split("\t") for line in lines]
@@ -91,11 +91,11 @@ def listed(run: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def strange(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[Path]]:
-    """A rendered set with strange files among both its splits, and the unreadable ones."""
-    folder = tmp_path_factory.mktemp("strange") / "images"
+def unusual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[Path]]:
+    """A rendered set with unusual files in both splits, and the unreadable ones."""
+    folder = tmp_path_factory.mktemp("unusual") / "images"
     kills.render(folder)
-    names = {folder / k / name for k in ("train", "val") for name in write_strange(folder / k)}
+    names = {folder / k / name for k in ("train", "val") for name in write_unusual(folder / k)}
     corrupt = {folder / k / f"{kills.CORRUPT:02d}.jpeg" for k in ("train", "val")}
     return folder, names | corrupt
 
@@ -106,44 +106,44 @@ SHORT = replace(PLAIN, recipe=replace(kills.PLAIN, epochs=3), workers=0)
 
 @pytest.fixture(scope="module")
 def reference(
-    strange: tuple[Path, set[Path]], tmp_path_factory: pytest.TempPathFactory
+    unusual: tuple[Path, set[Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, object]:
-    folder = strange[0].parent / "reference"
+    folder = unusual[0].parent / "reference"
     folder.mkdir()
     return kills.refer(folder, SHORT).result | {"folder": folder}
 
 
 def test_a_run_with_unreadable_files_ends_and_lists_them(
-    strange: tuple[Path, set[Path]], reference: dict
+    unusual: tuple[Path, set[Path]], reference: dict
 ) -> None:
     found = listed(reference["folder"] / "run")
 
-    assert {Path(name) for name in found} == strange[1]
+    assert {Path(name) for name in found} == unusual[1]
     reasons = {Path(name).name: reason for name, reason in found.items()}
     assert reasons["bomb.png"] == "more than 178956970 pixels"
     assert reasons["empty.jpeg"] == "empty file"
     assert reasons["nowhere.jpeg"] == "No such file or directory"
     assert reasons["folder.jpeg"] == "Is a directory"
-    assert reasons["page.jpeg"] == "no picture in a known format"
+    assert reasons["page.jpeg"] == "not an image in a known format"
 
 
-def test_evaluation_counts_those_that_can_be_read(
-    strange: tuple[Path, set[Path]], reference: dict
+def test_evaluation_counts_the_readable_images(
+    unusual: tuple[Path, set[Path]], reference: dict
 ) -> None:
-    every = list((strange[0] / "val").iterdir())
-    unreadable = [path for path in strange[1] if path.parent.name == "val"]
+    every = list((unusual[0] / "val").iterdir())
+    unreadable = [path for path in unusual[1] if path.parent.name == "val"]
 
     assert len(unreadable) == 10
     assert {entry["samples"] for entry in reference["history"]} == {len(every) - 10}
-    said = (reference["folder"] / "output").read_text()
-    assert f" of {len(every) - 10}, 20 unreadable files" in said
+    output = (reference["folder"] / "output").read_text()
+    assert f" of {len(every) - 10}, 20 unreadable files" in output
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_neither_the_list_nor_the_weights(
-    strange: tuple[Path, set[Path]], reference: dict, workers: int
+    unusual: tuple[Path, set[Path]], reference: dict, workers: int
 ) -> None:
-    folder = strange[0].parent / f"workers{workers}"
+    folder = unusual[0].parent / f"workers{workers}"
     folder.mkdir()
 
     attempt = kills.start(folder, replace(SHORT, workers=workers))
@@ -154,8 +154,8 @@ def test_workers_change_neither_the_list_nor_the_weights(
     assert {key: reference[key] for key in found} == found
 
 
-def test_two_processes_make_the_same_list(strange: tuple[Path, set[Path]], reference: dict) -> None:
-    folder = strange[0].parent / "two"
+def test_two_processes_make_the_same_list(unusual: tuple[Path, set[Path]], reference: dict) -> None:
+    folder = unusual[0].parent / "two"
     folder.mkdir()
 
     found = kills.refer(folder, replace(SHORT, processes=2)).result
@@ -164,18 +164,18 @@ def test_two_processes_make_the_same_list(strange: tuple[Path, set[Path]], refer
     assert found["history"][-1]["samples"] == reference["history"][-1]["samples"]
 
 
-def test_a_killed_run_makes_the_same_list(strange: tuple[Path, set[Path]], tmp_path: Path) -> None:
+def test_a_killed_run_makes_the_same_list(unusual: tuple[Path, set[Path]], tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")  # which pytest shows if this fails
     (tmp_path / "runs").mkdir()
-    shutil.copytree(strange[0], tmp_path / "runs" / "images", symlinks=True)
+    shutil.copytree(unusual[0], tmp_path / "runs" / "images", symlinks=True)
 
     row = kills.torment(SHORT, 2, random.Random(seed), tmp_path / "runs")
 
     assert row.killed >= 2
 
 
-# --- what stands in for a file
+# --- the replacement of a file
 
 
 @pytest.fixture
@@ -192,28 +192,28 @@ def images(tmp_path: Path, image_folder: Callable[[Path, int, int], None]) -> da
     ("broken", "asked", "taken"),
     [([4], 4, 5), ([4, 5, 6], 4, 7), ([4, 5, 6], 6, 7), ([8], 8, 0), ([7, 8, 0, 1], 7, 2)],
 )
-def test_the_next_file_that_can_be_read_takes_the_place_with_its_label(
+def test_an_unreadable_file_is_replaced_by_the_next_readable_one(
     images: datasets.ImageSet, tiny_recipe: Recipe, broken: list[int], asked: int, taken: int
 ) -> None:
-    """Cropped as the one that it stands in for; after the last comes the first."""
-    place = (2, asked, 0)
+    """It has that file's label and the crop drawn for the first; after the last comes file 0."""
+    key = (2, asked, 0)
     alone = replace(images, files=(images.files[taken],) * 9, labels=np.full(9, taken // 3))
-    pixels, label, none = loader.TrainingView(alone, tiny_recipe, 5)[place]
+    pixels, label, none = loader.TrainingView(alone, tiny_recipe, 5)[key]
     for number in broken:
-        Path(images.path(number)).write_bytes(b"no picture")
+        Path(images.path(number)).write_bytes(b"no image")
 
-    found = loader.TrainingView(images, tiny_recipe, 5)[place]
+    found = loader.TrainingView(images, tiny_recipe, 5)[key]
 
     assert torch.equal(found[0], pixels)
     assert found[1] == label == taken // 3
     assert none == []
-    passed = broken[broken.index(asked) :]
-    reason = "no picture in a known format"
-    assert found[2] == [(images.path(number), reason) for number in passed]
+    skipped = broken[broken.index(asked) :]
+    reason = "not an image in a known format"
+    assert found[2] == [(images.path(number), reason) for number in skipped]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_set_of_which_nothing_can_be_read_ends_the_run(
+def test_a_training_set_without_a_readable_image_ends_the_run(
     make_job: MakeJob, images: datasets.ImageSet, tiny_recipe: Recipe, workers: int
 ) -> None:
     for number in range(9):
@@ -224,7 +224,7 @@ def test_a_set_of_which_nothing_can_be_read_ends_the_run(
         loop.fit(make_job(settings, train=images, workers=workers))
 
 
-def test_a_test_split_of_which_nothing_can_be_read_ends_the_run(
+def test_a_test_split_without_a_readable_image_ends_the_run(
     make_job: MakeJob, images: datasets.ImageSet, tiny_recipe: Recipe
 ) -> None:
     for number in range(9):
@@ -235,11 +235,11 @@ def test_a_test_split_of_which_nothing_can_be_read_ends_the_run(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_every_unreadable_file_of_a_set_in_order(images: datasets.ImageSet, workers: int) -> None:
+def test_find_unreadable_lists_all_in_order(images: datasets.ImageSet, workers: int) -> None:
     for number in (7, 2, 5):
         Path(images.path(number)).write_bytes(b"")
 
-    found = loader.unreadable(images, workers)
+    found = loader.find_unreadable(images, workers)
 
     assert found == [(images.path(number), "empty file") for number in (2, 5, 7)]
 
@@ -249,7 +249,7 @@ def test_every_unreadable_file_of_a_set_in_order(images: datasets.ImageSet, work
 
 @pytest.fixture
 def broken(run: Run, tmp_path: Path) -> list[Path]:
-    """Two files of the command's sets that cannot be read."""
+    """Two unreadable files in the command's dataset."""
     root = tmp_path / "data/demo/imagenet"
     paths = [root / "train/class1/3.JPEG", root / "val/class2/1.JPEG"]
     for path in paths:
@@ -273,14 +273,12 @@ def test_strict_refuses_before_training_and_lists_them(
     broken: list[Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     workers: int,
 ) -> None:
-    with monkeypatch.context() as untrained:
-        untrained.setattr(loop, "fit", None)
-        assert run("smooth", "--strict", workers=workers) == 2
+    assert run("smooth", "--strict", workers=workers) == 2
 
     out = tmp_path / "runs/demo/pretrain/smooth/seed0"
+    assert not (out / "tensorboard").exists(), "the training has not started"
     err = capsys.readouterr().err
     assert err.startswith(f"trickbench: 2 of 60 files cannot be read; first {broken[0]}: ")
     assert err.endswith(f"All are in {out / 'unreadable.tsv'}\n")
@@ -288,11 +286,11 @@ def test_strict_refuses_before_training_and_lists_them(
     assert {Path(name) for name in listed(out)} == set(broken)
 
 
-def test_strict_has_nothing_against_a_whole_set(run: Run) -> None:
+def test_strict_accepts_a_readable_set(run: Run) -> None:
     assert run("smooth", "--strict") == 0
 
 
-def test_nothing_readable_is_one_line(
+def test_a_set_without_a_readable_image_is_reported_in_one_line(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "data/demo/imagenet"

@@ -1,4 +1,4 @@
-"""Initialisation: Xavier's bound, and gammas of zero where residual blocks end."""
+"""Initialisation: Xavier's bound, and zero gammas at the end of residual blocks."""
 
 import math
 
@@ -18,7 +18,7 @@ LAYERS = {
 
 
 def channels(layer: nn.Module) -> tuple[int, int]:
-    """In and out, whatever the kernel and however many groups."""
+    """Input and output channels, for any kernel and number of groups."""
     if isinstance(layer, nn.Linear):
         return layer.weight.shape[1], layer.weight.shape[0]
     return layer.weight.shape[1] * layer.groups, layer.weight.shape[0]
@@ -26,7 +26,7 @@ def channels(layer: nn.Module) -> tuple[int, int]:
 
 @pytest.mark.parametrize("arch", LAYERS)
 def test_weights_are_uniform_within_the_papers_bound(arch: str) -> None:
-    """Section 2.1: U[-a, a], a = sqrt(6 / (d_in + d_out)), of the sizes of the channels."""
+    """Section 2.1: U[-a, a], a = sqrt(6 / (d_in + d_out)), with d numbers of channels."""
     torch.manual_seed(0)
     model = architectures.create(arch, 1000)
     initialisation.initialise(model, xavier=True, zero_gamma=False)
@@ -57,8 +57,8 @@ def test_biases_and_norms_start_as_in_the_paper() -> None:
             assert torch.all(parameter == (1 if name.endswith("weight") else 0)), name
 
 
-# The residual blocks of each network as its paper gives them, and its blocks' last norm: the third
-# of a bottleneck, the second of a basic block.
+# Each network's number of residual blocks in its paper, and the last norm of a block: the third of
+# a bottleneck, the second of a basic block.
 BLOCKS = {
     "resnet18": (2 + 2 + 2 + 2, "bn2"),
     "resnet34": (3 + 4 + 6 + 3, "bn2"),
@@ -80,7 +80,7 @@ BLOCKS = {
 
 
 def only_norms(arch: str, gamma: float) -> nn.Module:
-    """A network of which only the norms have values, so that the largest is made in no time."""
+    """A network in which only the norms have values: fast even for the largest."""
     with torch.device("meta"):
         model = architectures.create(arch, 10)
     for module in model.modules():
@@ -92,9 +92,7 @@ def only_norms(arch: str, gamma: float) -> nn.Module:
 
 @pytest.mark.parametrize("xavier", [True, False])
 @pytest.mark.parametrize("arch", BLOCKS)
-def test_zero_gamma_is_in_the_last_norm_of_each_block_and_nowhere_without(
-    arch: str, xavier: bool
-) -> None:
+def test_zero_gamma_is_set_in_the_last_norm_of_each_block_only(arch: str, xavier: bool) -> None:
     model = only_norms(arch, 7.0)
     norms = {n: m for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
     blocks, last = BLOCKS[arch]
@@ -112,7 +110,7 @@ def test_zero_gamma_is_in_the_last_norm_of_each_block_and_nowhere_without(
 
 
 @pytest.mark.parametrize("xavier", [True, False])
-def test_timms_own_zero_gamma_is_undone_where_the_recipe_has_none(xavier: bool) -> None:
+def test_timms_own_zero_gamma_is_undone_without_zero_gamma(xavier: bool) -> None:
     model = architectures.create("resnet50", 10)
     assert torch.all(model.layer1[0].bn3.weight == 0)
 
@@ -122,7 +120,7 @@ def test_timms_own_zero_gamma_is_undone_where_the_recipe_has_none(xavier: bool) 
 
 
 @pytest.mark.parametrize("zero_gamma", [True, False])
-def test_without_xavier_weights_stay_as_timm_has_made_them(zero_gamma: bool) -> None:
+def test_without_xavier_timms_weights_are_kept(zero_gamma: bool) -> None:
     model = architectures.create("resnet18d_narrow", 10)
     kept = {n: p.detach().clone() for n, p in model.named_parameters() if p.dim() > 1}
     kept["fc.bias"] = model.fc.bias.detach().clone()

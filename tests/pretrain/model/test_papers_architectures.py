@@ -1,4 +1,4 @@
-"""Other architectures under a recipe: Strikes Back's table 3, its pixels, stochastic depth."""
+"""Other architectures under a recipe: Strikes Back's table 3, its resolutions, stochastic depth."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def pixels(row: str, name: str) -> tuple[int, int]:
     return printed[f"{which}_train_res"], printed[f"{which}_test_res"]
 
 
-def test_every_row_of_table_3_has_an_architecture_of_timms_own() -> None:
+def test_every_row_of_table_3_has_a_timm_architecture() -> None:
     assert list(NAMES) == list(TABLE_3["rows"])
     assert len(NAMES) == len(set(NAMES.values())) == 25
     assert [arch for arch in NAMES.values() if not timm.is_model(arch)] == []
 
 
-# timm's counts of parameters, in millions, as its documentation prints them: the name is the row's.
+# Parameters in millions, from timm's documentation.
 MILLIONS = {
     "resnet18": 11.7, "resnet34": 21.8, "resnet50": 25.6, "resnet101": 44.5, "resnet152": 60.2,
     "regnety_040": 20.6, "regnety_080": 39.2, "regnety_160": 83.6, "regnety_320": 145.0,
@@ -54,7 +54,7 @@ def own_recipe(name: str) -> recipe.Recipe:
 
 
 @pytest.mark.parametrize("row", TABLE_3["rows"])
-def test_a_row_builds_at_its_pixels_under_a1_a2_and_a3(row: str) -> None:
+def test_a_row_builds_at_its_resolutions_under_a1_a2_and_a3(row: str) -> None:
     arch = NAMES[row]
     built = {}
     for name in ("a1", "a2", "a3"):
@@ -78,8 +78,8 @@ KINDS += ["EfficientNet-B1", "EfficientNet-B4", "EfficientNetV2-rw-S"]
 
 
 @pytest.mark.parametrize("row", KINDS)
-def test_a_row_computes_at_its_pixels_without_memory(row: str) -> None:
-    """Shapes only: on the meta device nothing is stored."""
+def test_a_row_runs_at_its_resolutions(row: str) -> None:
+    """On the meta device: shapes only, no memory."""
     with torch.device("meta"):
         model = architectures.for_training(NAMES[row], 7, pixels(row, "a3")[1], 0.0).eval()
         for side in set(pixels(row, "a3")):
@@ -87,7 +87,7 @@ def test_a_row_computes_at_its_pixels_without_memory(row: str) -> None:
 
 
 def test_a_vit_is_trained_at_160_and_tested_at_224() -> None:
-    """Its embeddings are the test's 14 x 14; the training interpolates them to 10 x 10."""
+    """Its position embeddings are 14 x 14 as in the test, interpolated to 10 x 10 for training."""
     torch.manual_seed(0)
     model = architectures.for_training("vit_tiny_patch16_224", 5, 224, 0.0)
     assert model.pos_embed.shape == (1, 1 + 14 * 14, 192)
@@ -105,7 +105,7 @@ def test_a_vit_is_trained_at_160_and_tested_at_224() -> None:
         assert (model.pos_embed.grad[0].abs().sum(dim=1) > 0).all(), "every position is used"
 
 
-def test_a_vits_embeddings_have_the_size_of_the_test_at_other_pixels_too() -> None:
+def test_a_vits_embeddings_have_the_test_size_at_other_resolutions_too() -> None:
     with torch.device("meta"):
         model = architectures.for_training("vit_tiny_patch16_224", 5, 64, 0.0)
 
@@ -128,13 +128,13 @@ def test_bag_of_tricks_feeds_inception_299_and_mobilenet_224_pixels(name: str) -
             assert model.train()(torch.empty(2, 3, side, side)).shape == (2, 9)
 
 
-def test_an_architecture_that_is_not_listed_keeps_the_recipes_pixels() -> None:
+def test_an_unlisted_architecture_keeps_the_recipes_resolutions() -> None:
     for name, sizes in (("a1", (224, 224)), ("a3", (160, 224)), ("best", (224, 224))):
         found = recipe.load(name, "paper", {}, arch="convnext_tiny")
         assert (found.train_resolution, found.eval_resolution) == sizes
 
 
-def test_a_protocol_shrinks_an_architectures_pixels_in_proportion() -> None:
+def test_a_protocol_scales_an_architectures_resolutions() -> None:
     """At 64 / 224: 299 become 85.4, A3's 160 and 224 become 45.7 and 64."""
 
     def sizes(name: str, **rest: str) -> tuple[int, int]:
@@ -146,13 +146,13 @@ def test_a_protocol_shrinks_an_architectures_pixels_in_proportion() -> None:
     assert sizes("a3", arch="efficientnetv2_rw_m") == (73, 101)  # 256 and 352
 
 
-def test_options_come_after_an_architectures_pixels() -> None:
+def test_options_override_an_architectures_resolutions() -> None:
     found = recipe.load("a3", "paper", {"train_resolution": 128}, arch="efficientnet_b4")
 
     assert (found.train_resolution, found.eval_resolution) == (128, 380)
 
 
-def test_an_unknown_architecture_is_refused_where_it_is_built() -> None:
+def test_an_unknown_architecture_is_refused_when_it_is_built() -> None:
     with pytest.raises(InputError, match=r"unknown architecture 'resnet51'.*resnet5"):
         architectures.for_training("resnet51", 10, 224, 0.05)
     with pytest.raises(InputError, match=r"^inception_v3.* built .*drop_path_rate"):
@@ -163,7 +163,7 @@ def test_an_unknown_architecture_is_refused_where_it_is_built() -> None:
 
 
 def drop_rates(model: nn.Module) -> list[list[float]]:
-    """Of each residual block in turn; a transformer's has two, for attention and for the MLP."""
+    """The drop rates of each residual block; a transformer's has two, for attention and MLP."""
     names = ("drop_path", "drop_path1", "drop_path2")
     found = []
     for module in model.modules():
@@ -173,8 +173,8 @@ def drop_rates(model: nn.Module) -> list[list[float]]:
     return found
 
 
-# Blocks as the papers give them, and the one that has the whole rate, counted from 0: the last, but
-# timm divides an EfficientNet's by the number of its blocks, so that the last stays a little below.
+# The number of blocks in the paper, and the index of the block with the full rate: the last. timm
+# divides an EfficientNet's by the number of blocks instead, so that its last stays a little below.
 DEPTHS = {
     "resnet18": (8, 7),
     "resnet50": (16, 15),
@@ -214,7 +214,9 @@ def test_no_stochastic_depth_unless_asked_for(arch: str) -> None:
 def small(drop_path: float) -> nn.Module:
     torch.manual_seed(0)
     model = architectures.for_training("resnet10d_narrow", 6, 32, drop_path)
-    initialisation.initialise(model, xavier=True, zero_gamma=False)  # or there is nothing to drop
+    initialisation.initialise(
+        model, xavier=True, zero_gamma=False
+    )  # zero gammas would leave nothing to drop
     return model
 
 
@@ -224,18 +226,18 @@ def out(model: nn.Module, seed: int) -> torch.Tensor:
         return model(torch.linspace(0, 1, 8 * 3 * 32 * 32).view(8, 3, 32, 32))
 
 
-def test_torchs_seed_decides_what_is_dropped() -> None:
+def test_torchs_seed_decides_which_blocks_are_dropped() -> None:
     model = small(0.5)
 
     assert torch.equal(out(model, 1), out(model, 1))
     assert not torch.equal(out(model, 1), out(model, 2))
     model.eval()
-    assert torch.equal(out(model, 1), out(model, 2)), "nothing is dropped in an evaluation"
+    assert torch.equal(out(model, 1), out(model, 2)), "evaluation drops nothing"
     plain = small(0.0)
     assert torch.equal(out(plain, 1), out(plain, 2))
 
 
-def test_a_dropped_branch_is_0_for_a_whole_sample_and_a_kept_one_makes_up_for_it() -> None:
+def test_a_dropped_branch_is_0_for_a_whole_sample_and_a_kept_one_is_scaled_up() -> None:
     """The last block drops half: each sample is its shortcut, or has twice the branch."""
     block = small(0.5).layer4[0].train()
     block.act2 = nn.Identity()

@@ -1,4 +1,4 @@
-"""Top-k accuracy against NumPy."""
+"""Top-k accuracy and logit gaps against NumPy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.metrics.classification import top_k_correct
-from pretrain.training.evaluate import in_order, verdicts
+from pretrain.training.evaluate import in_order, top_k_correct, verdicts
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -51,10 +50,15 @@ def test_accuracy_is_numpys_over_uneven_batches(training: bool) -> None:
     pieces = [(torch.from_numpy(images[i : i + 32]), labels[i : i + 32]) for i in (0, 32, 64)]
     batches = [(part, torch.from_numpy(numbers), []) for part, numbers in pieces]
 
-    found = verdicts(model, batches, torch.device("cpu"), mean, std)
+    found, gaps = verdicts(model, batches, torch.device("cpu"), mean, std)
 
     pixels = (images / 255 - np.array(mean)[:, None, None]) / np.array(std)[:, None, None]
-    order = np.argsort(-(pixels.mean(axis=(2, 3)) @ weight.T), axis=1)
+    logits = pixels.mean(axis=(2, 3)) @ weight.T
+    order = np.argsort(-logits, axis=1)
+    ranked = np.sort(logits, axis=1)
+    expected = ranked[:, -1] - ranked[:, :-1].mean(axis=1)
+    np.testing.assert_allclose(gaps, expected, rtol=1e-4, atol=1e-5)
+    assert gaps.dtype == np.float32
     assert found[:, 0].tolist() == (order[:, 0] == labels).tolist()
     assert found[:, 1].tolist() == (order[:, :5] == labels[:, None]).any(axis=1).tolist()
     assert 0 < found[:, 0].sum() < found[:, 1].sum() < 70
@@ -71,17 +75,18 @@ def test_samples_without_a_label_do_not_count() -> None:
     kept = torch.tensor([0, 2, 3, 5, 6, 7])
     model = Colour(rng.normal(size=(8, 3)).astype(np.float32))
     cpu, mean, std = torch.device("cpu"), (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
-    whole = verdicts(model, [(images[kept], labels[kept], [])], cpu, mean, std)
+    whole, its_gaps = verdicts(model, [(images[kept], labels[kept], [])], cpu, mean, std)
     labels[lost] = -1
     model.modes.clear()
 
     parts = zip(images.split(4), labels.split(4), strict=True)
-    found = verdicts(model, [(*part, []) for part in parts], cpu, mean, std)
+    found, gaps = verdicts(model, [(*part, []) for part in parts], cpu, mean, std)
 
     assert (found[lost] == -1).all()
     assert (found[kept] == whole).all()
-    right, counted = in_order([found])
+    right, counted_gaps, counted = in_order([(found, gaps)])
     assert right.tolist() == whole.astype(bool).tolist()
+    np.testing.assert_allclose(counted_gaps, its_gaps, rtol=1e-5)
     assert counted.tolist() == kept.tolist()
     assert len(model.modes) == 2
 
@@ -90,10 +95,12 @@ def test_samples_without_a_label_do_not_count() -> None:
 def test_the_verdicts_of_several_processes_come_in_the_order_of_the_split(world: int) -> None:
     rng = np.random.default_rng(3)
     whole = rng.integers(-1, 2, (11, 1)).astype(np.int8).repeat(2, axis=1)
-    shares = [whole[list(range(rank, 11, world))] for rank in range(world)]
+    gaps = rng.random(11, np.float32)
+    turns = [list(range(rank, 11, world)) for rank in range(world)]
 
-    right, counted = in_order(shares)
+    right, counted_gaps, counted = in_order([(whole[turn], gaps[turn]) for turn in turns])
     assert right.tolist() == [[bool(v)] * 2 for v, _ in whole if v >= 0]
+    assert counted_gaps.tolist() == [g for g, (v, _) in zip(gaps, whole, strict=True) if v >= 0]
     assert counted.tolist() == [i for i, (v, _) in enumerate(whole) if v >= 0]
 
 
@@ -102,5 +109,6 @@ def test_nothing_to_count() -> None:
     nothing = [(torch.zeros(2, 3, 4, 4), torch.tensor([-1, -1]), [("a", "b")])]
     found = verdicts(model, nothing, torch.device("cpu"), (0.0,) * 3, (1.0,) * 3)
 
-    assert in_order([found])[0].shape == (0, 2)
+    right, gaps, _ = in_order([found])
+    assert (right.shape, gaps.shape) == ((0, 2), (0,))
     assert model.modes == []

@@ -35,13 +35,13 @@ BOTH = [signal.SIGTERM, signal.SIGUSR1]
 
 @pytest.mark.parametrize("number", BOTH)
 def test_a_signal_leaves_a_mark_and_nothing_else(number: signal.Signals) -> None:
-    with signals.listening() as request:
+    with signals.catch_stop_signals() as request:
         assert not request
         assert request.signal is None
         os.kill(os.getpid(), number)
         assert request
         assert request.signal is number
-    assert not signals.Request()
+    assert not signals.StopRequest()
 
 
 @pytest.mark.parametrize("error", [None, KeyError])
@@ -49,7 +49,7 @@ def test_the_handlers_from_before_come_back(error: type[Exception] | None) -> No
     noted = []
     before = {number: signal.signal(number, lambda n, _: noted.append(n)) for number in BOTH}
     try:
-        with contextlib.suppress(KeyError), signals.listening() as request:
+        with contextlib.suppress(KeyError), signals.catch_stop_signals() as request:
             if error:
                 raise error
         for number in BOTH:
@@ -92,8 +92,8 @@ def test_a_run_told_to_stop_finishes_its_step_and_saves_it(
         loop.fit(job)
 
     assert str(caught.value) == (
-        f"{job.name}: stopped by {number.name} after step {call} of 9, which is saved: the same "
-        f"command goes on from there"
+        f"{job.name}: stopped by {number.name} after step {call} of 9; the state is saved: run "
+        f"the same command again to resume"
     )
     state = resume_state.load_state(job.out, CPU)
     assert state["step"] == call
@@ -182,7 +182,7 @@ def test_a_killed_loader_process_ends_the_run_with_what_to_do(folder: Path, dela
     line = (folder / "output").read_text().splitlines()[-1]
     told = (f"DataLoader worker (pid {worker}) ", "ConnectionResetError", "EOFError")
     assert line.startswith(tuple(f"trickbench: a loader process died ({how}" for how in told))
-    assert "try fewer with WORKERS=, now 2. The same command goes on" in line
+    assert "try fewer with WORKERS=, now 2. Run the same command again to resume" in line
     saved = kills.step_of(resume_state.states(folder / "run")[0])
     assert saved >= 1, "the second may have been on its way"
 
@@ -229,9 +229,9 @@ def late(worker):
     time.sleep(2)  # so that its parent is gone
     usual(worker)
 
-usual = loader.leave_signals_to_parent
+usual = loader.ignore_stop_signals
 if {orphan}:
-    loader.leave_signals_to_parent = late
+    loader.ignore_stop_signals = late
 loop.Trainer.train_step = fail
 setting = next(s for s, _ in kills.SETTINGS if s.workers == 2)
 sys.exit(errors.exit_status(lambda: kills.train_once(Path(sys.argv[1]), setting)))

@@ -91,11 +91,11 @@ def test_the_same_seed_gives_the_same_bytes(make_job: MakeJob, tiny_recipe: Reci
 
 
 def test_each_epoch_has_an_order_of_its_own(
-    make_job: MakeJob, tiny_recipe: Recipe, places_read: list[tuple[int, int, int]]
+    make_job: MakeJob, tiny_recipe: Recipe, samples_read: list[tuple[int, int, int]]
 ) -> None:
     loop.fit(make_job(tiny_recipe))
 
-    seen = places_read
+    seen = samples_read
     assert [epoch for epoch, _, _ in seen] == [0] * 48 + [1] * 48 + [2] * 48
     orders = [[index for _, index, _ in seen[48 * k : 48 * (k + 1)]] for k in range(3)]
     assert all(sorted(order) == list(range(48)) for order in orders)
@@ -126,6 +126,13 @@ def test_the_history_has_each_epoch_once(make_job: MakeJob, tiny_recipe: Recipe)
     assert [entry["epoch"] for entry in history] == pytest.approx([1, 2, 7 / 3])
     rates = [0.05, *(0.05 * 0.5 * (1 + math.cos(math.pi * t / 4)) for t in (2, 3))]
     assert [entry["lr"] for entry in history] == pytest.approx(rates)
+    warm_up = [0.05 * step / 3 for step in (1, 2, 3)]
+    decay = [0.05 * 0.5 * (1 + math.cos(math.pi * t / 4)) for t in range(4)]
+    kept = [entry["learning_rates"] for entry in history]
+    assert [len(epoch) for epoch in kept] == [3, 3, 1]
+    steps = [point for epoch in kept for point in epoch]
+    assert [at for at, _ in steps] == pytest.approx([step / 3 for step in range(7)])
+    assert [rate for _, rate in steps] == pytest.approx(warm_up + decay)
     assert all(entry["samples"] == 21 and entry["images_per_s"] > 0 for entry in history)
     assert (history[-1]["top1"], history[-1]["top5"]) == (outcome.top1, outcome.top5)
 
@@ -248,12 +255,12 @@ def test_steps_that_the_scaler_skips_are_counted_and_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = loop.Watch.verdict
+    whole = loop.StepMonitor.status
 
-    def falling(watch: loop.Watch, signs: torch.Tensor) -> object:
-        return replace(whole(watch, signs), skipped=True)
+    def falling(monitor: loop.StepMonitor, flags: torch.Tensor) -> object:
+        return replace(whole(monitor, flags), skipped=True)
 
-    monkeypatch.setattr(loop.Watch, "verdict", falling)
+    monkeypatch.setattr(loop.StepMonitor, "status", falling)
     job = make_job(replace(tiny_recipe, epochs=1))
 
     loop.fit(job)
@@ -265,7 +272,7 @@ def test_steps_that_the_scaler_skips_are_counted_and_told(
 def test_all_processes_stop_if_one_of_them_has_diverged(
     make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In an epoch's last step: on a GPU its verdict would come with the step after."""
+    """In an epoch's last step: on a GPU its status would come with the step after."""
     monkeypatch.setattr(
         loop.distributed, "from_all", lambda mine: [mine, False] if mine is True else [mine]
     )

@@ -8,7 +8,7 @@ import pytest
 
 from pretrain import recipe
 from pretrain.recipe import Recipe
-from pretrain.training.lr_schedule import learning_rate, total_steps
+from pretrain.training.lr_schedule import learning_rate, of_epoch, total_steps
 
 IMAGES = 1_281_167
 
@@ -39,6 +39,28 @@ def test_learning_rate_of_every_step(name: str, per_epoch: int) -> None:
     found = [learning_rate(settings, step, per_epoch) for step in range(len(expected))]
 
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "points"), [(1, 1), (49, 49), (50, 50), (51, 50), (1251, 50)]
+)
+@pytest.mark.parametrize("name", ["d-efficient", "cosine"])
+def test_a_history_has_an_epochs_ends_and_few_points_between(
+    name: str, per_epoch: int, points: int
+) -> None:
+    """The third of 120 epochs, of five that warm up to 0.4."""
+    found = np.array(of_epoch(recipe.load(name, "paper", {}), 3 * per_epoch, per_epoch))
+
+    steps = np.round(found[:, 0] * per_epoch)
+    np.testing.assert_allclose(found[:, 0] * per_epoch, steps, atol=1e-9)
+    assert (steps[0], steps[-1], len(steps)) == (2 * per_epoch, 3 * per_epoch - 1, points)
+    assert (np.diff(steps) >= 1).all()
+    np.testing.assert_allclose(found[:, 1], 0.4 * (steps + 1) / (5 * per_epoch), rtol=1e-9)
+
+
+def test_an_epoch_that_is_cut_short_has_the_steps_that_it_had() -> None:
+    settings = replace(recipe.load("cosine", "paper", {}), epochs=2.4)
+    assert [at for at, _ in of_epoch(settings, 12, 5)] == [10 / 5, 11 / 5]
 
 
 def test_b_standard_by_hand() -> None:

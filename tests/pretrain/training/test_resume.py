@@ -62,7 +62,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     make_job: MakeJob,
     tiny_recipe: Recipe,
     monkeypatch: pytest.MonkeyPatch,
-    places_read: list[tuple[int, int, int]],
+    samples_read: list[tuple[int, int, int]],
     save_teacher: SaveTeacher,
     tmp_path: Path,
     tricks: str,
@@ -73,7 +73,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     settings = replace(tiny_recipe, epochs=2, **FULL[tricks])
     teacher = save_teacher(settings)
     broken = make_job(settings, "broken", teacher=teacher, save_every=2)
-    seen = places_read
+    seen = samples_read
     with monkeypatch.context() as fatal:
         power_goes(fatal, save, after)
         with pytest.raises(Stop):
@@ -93,6 +93,8 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     for entry in (entry for history in histories for entry in history):
         entry.pop("images_per_s")
     assert histories[0] == histories[1]
+    gaps = [(tmp_path / k / "gaps.npz").read_bytes() for k in ("broken", "straight")]
+    assert gaps[0] == gaps[1]
     saved = [2, 3, 4][save - 1 if after else save - 2]
     assert again == seen[before + len(again) + 16 * saved :], "nothing is read twice"
 
@@ -143,12 +145,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_finished_state_only_reports(
-    make_job: MakeJob, tiny_recipe: Recipe, places_read: list[tuple[int, int, int]]
+    make_job: MakeJob, tiny_recipe: Recipe, samples_read: list[tuple[int, int, int]]
 ) -> None:
     job = make_job(replace(tiny_recipe, epochs=1))
     first = loop.fit(job)
     before = contents(job.out)
-    places_read.clear()
+    samples_read.clear()
 
     again = loop.fit(job)
 
@@ -156,7 +158,7 @@ def test_a_finished_state_only_reports(
     assert (again.top1, again.top5) == (first.top1, first.top5)
     assert again.right.tolist() == first.right.tolist()
     assert contents(job.out) == before
-    assert places_read == []
+    assert samples_read == []
 
 
 def test_the_time_of_all_attempts_counts(

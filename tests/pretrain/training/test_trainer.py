@@ -13,7 +13,7 @@ from torch import nn
 
 from core.errors import RunError
 from core.runtime import distributed
-from core.runtime.watch import Watch
+from core.runtime.step_monitor import StepMonitor
 from pretrain.recipe import Recipe
 from pretrain.training import batch as batches
 from pretrain.training.trainer import Job, Trainer, optimiser, precision
@@ -287,22 +287,22 @@ OFF = torch.amp.GradScaler("cpu", enabled=False)
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
 def test_a_cpus_verdict_is_of_the_step_itself(loss: float) -> None:
-    watch = Watch(CPU)
+    monitor = StepMonitor(CPU)
 
-    found = [watch.look(torch.tensor(value), False, OFF) for value in (1.0, loss, 2.0)]
+    found = [monitor.check(torch.tensor(value), False, OFF) for value in (1.0, loss, 2.0)]
 
-    assert [verdict.finite for verdict in found] == [True, False, True]
-    assert not any(verdict.asked_to_stop or verdict.skipped for verdict in found)
-    assert watch.look(torch.tensor(1.0), True, OFF).asked_to_stop
+    assert [status.finite for status in found] == [True, False, True]
+    assert not any(status.stop_requested or status.skipped for status in found)
+    assert monitor.check(torch.tensor(1.0), True, OFF).stop_requested
 
 
 def test_a_scale_that_falls_tells_a_skipped_step() -> None:
     """It starts high, falls where a gradient overflowed, and rises again when all was well."""
-    watch, found = Watch(CPU), []
+    monitor, found = StepMonitor(CPU), []
     for scale in (65536.0, 32768.0, 16384.0, 16384.0, 32768.0, 16384.0):
-        verdict = watch.look(torch.tensor(0.5), False, Scaler(scale))
-        assert verdict.finite
-        found.append(verdict.skipped)
+        status = monitor.check(torch.tensor(0.5), False, Scaler(scale))
+        assert status.finite
+        found.append(status.skipped)
 
     assert found == [False, True, True, False, False, True]
 
@@ -347,7 +347,7 @@ def test_processes_that_see_different_states_are_refused(
     """As on a file system that is slow to show what another node has written."""
     monkeypatch.setattr(distributed, "from_all", lambda mine: [mine, 8])
 
-    with pytest.raises(RunError, match=r"the processes see states of the steps \[None, 8\]"):
+    with pytest.raises(RunError, match=r"the processes found states of the steps \[None, 8\]"):
         Trainer(make_job(tiny_recipe))
 
 

@@ -28,7 +28,7 @@ def test_is_numpys_mean_over_samples_and_classes() -> None:
 
 
 def test_by_hand() -> None:
-    """Undecided logits cost log 2 whatever the targets; a logit of log 3 has p = 3 / 4."""
+    """Logits of 0 cost log 2 for any targets; a logit of log 3 has p = 3 / 4."""
     assert binary_cross_entropy(torch.zeros(3, 4), torch.rand(3, 4)).item() == pytest.approx(
         np.log(2)
     )
@@ -59,7 +59,7 @@ def test_gradient_is_sigmoid_minus_target_over_their_number() -> None:
     ("one", "two", "share", "positive"),
     [
         (2, 4, 0.7, {2, 4}),
-        (2, 4, 0.001, {2, 4}),  # however small its part
+        (2, 4, 0.001, {2, 4}),  # for any share
         (2, 4, 0.999, {2, 4}),
         (2, 4, 1.0, {2}),
         (2, 4, 0.0, {4}),
@@ -85,7 +85,7 @@ def test_each_row_has_its_own_share() -> None:
 
 
 def test_loss_of_mixed_targets_is_timms() -> None:
-    """timm mixes the one-hot targets by their shares, and then takes what is above 0 as 1."""
+    """timm mixes the one-hot targets by their shares, then sets everything above 0 to 1."""
     rng = np.random.default_rng(2)
     labels, partners = rng.integers(0, K, (2, 50))
     share = torch.from_numpy(rng.choice([0.0, 0.01, 0.5, 0.9, 1.0], 50).astype(np.float32))

@@ -1,4 +1,4 @@
-"""CutMix: boxes by hand, the law of their area by integrals, pasting by a loop, timm as a peer."""
+"""CutMix: boxes by hand, moments of their area by quadrature, pasting by a loop, timm as a peer."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from pretrain.tricks import cutmix
 
 
 class Scripted:
-    """Gives out the lambdas and centres of a test in place of random ones."""
+    """A generator that returns a test's lambdas and centres."""
 
     def __init__(self, lam: list[float], centre: list[tuple[int, int]]) -> None:
         self.lam, self.centre = np.array(lam), np.array(centre)
@@ -28,7 +28,7 @@ class Scripted:
     ("lam", "centre", "box", "left_over"),
     [
         (0.84, (5, 5), (3, 3, 7, 7), 0.84),  # a side of 10 sqrt(0.16) = 4
-        (0.84, (0, 9), (0, 7, 2, 10), 0.94),  # cut at the left and below: 2 x 3 are left
+        (0.84, (0, 9), (0, 7, 2, 10), 0.94),  # clipped at the left and below to 2 x 3
         (0.75, (5, 2), (2, 0, 8, 4), 0.76),  # a side of 5: 2.5 to 7.5, and ties go to even
         (0.0, (5, 5), (0, 0, 10, 10), 0.0),
         (0.0, (0, 0), (0, 0, 5, 5), 0.75),
@@ -60,7 +60,7 @@ def test_lambda_is_the_share_of_pixels_that_are_kept(side: int) -> None:
     assert torch.all((lam >= 0) & (lam <= 1))
 
 
-def test_a_box_that_nothing_cuts_is_a_square_of_area_1_minus_lambda_around_its_centre() -> None:
+def test_an_unclipped_box_is_a_square_of_area_1_minus_lambda_around_its_centre() -> None:
     n, side = 2000, 1000
     rng = np.random.default_rng(3)
     drawn = rng.beta(1, 1, n)
@@ -100,11 +100,11 @@ def test_centres_are_uniform_and_independent() -> None:
 def theory(alpha: float, power: int) -> float:
     """The mean of the replaced share or of its square, by quadrature.
 
-    A side of r and a centre uniform in [0, 1]: what the borders leave of it has the mean
-    r - r^2 / 4, and its square the mean r^2 - 5 r^3 / 12. The two sides of a box are independent
-    given r = sqrt(1 - lambda); 1 - lambda has the law of lambda.
+    For a side r and a centre uniform in [0, 1], the clipped side has mean r - r^2 / 4, and its
+    square has mean r^2 - 5 r^3 / 12. The two sides of a box are independent given
+    r = sqrt(1 - lambda), and 1 - lambda has the distribution of lambda.
     """
-    # substituting v = u^alpha takes the pole of Beta(alpha, alpha)'s density at 0; it is symmetric
+    # v = u^alpha removes the pole of Beta(alpha, alpha)'s density at 0; the density is symmetric
     v = (np.arange(400_000) + 0.5) / 400_000 * 0.5**alpha
     u = v ** (1 / alpha)
     weight = (1 - u) ** (alpha - 1)
@@ -134,8 +134,8 @@ def test_the_replaced_area_has_the_moments_of_the_theory(alpha: float) -> None:
         assert abs(sample.mean() - theory(alpha, power)) < 5 * sample.std() / np.sqrt(n)
 
 
-def test_the_replaced_area_has_the_law_of_timms() -> None:
-    """Two samples' largest distance of their distribution functions (Kolmogorov and Smirnov)."""
+def test_the_replaced_area_has_timms_distribution() -> None:
+    """The two-sample Kolmogorov-Smirnov test."""
     n, side = 4000, 224
     _, lam = cutmix.draw(np.random.default_rng(2), n, 1.0, side)
     np.random.seed(0)  # noqa: NPY002
@@ -172,7 +172,7 @@ def test_an_empty_box_is_the_identity() -> None:
     assert torch.equal(cutmix.paste(images, others, boxes), images)
 
 
-def test_draws_follow_the_generator() -> None:
+def test_boxes_depend_on_the_generator_only() -> None:
     one, two, other = (cutmix.draw(np.random.default_rng(s), 20, 1.0, 64) for s in (1, 1, 2))
 
     assert torch.equal(one[0], two[0])

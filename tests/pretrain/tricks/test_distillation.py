@@ -25,7 +25,7 @@ def test_is_t_squared_times_the_cross_entropy(temperature: float) -> None:
 
 
 def test_by_hand() -> None:
-    """Logits 0, T log 3 are probabilities 1/4, 3/4 at temperature T; the student is undecided."""
+    """Teacher logits 0, T log 3 give 1/4, 3/4 at temperature T; the student gives 1/2, 1/2."""
     temperature = 20
     teacher = torch.tensor([[0.0, temperature * np.log(3)]])
     student = torch.zeros(1, 2)
@@ -34,7 +34,7 @@ def test_by_hand() -> None:
 
 
 def test_gradient_is_t_times_the_difference_of_the_softmaxes() -> None:
-    """d/dz T^2 l(p, softmax(z / T)) = T (softmax(z / T) - p), and none goes to the teacher."""
+    """d/dz T^2 l(p, softmax(z / T)) = T (softmax(z / T) - p); the teacher gets no gradient."""
     rng = np.random.default_rng(2)
     z, r = rng.normal(0, 3, (2, 5, 4))
     student = torch.from_numpy(z).requires_grad_()

@@ -1,4 +1,4 @@
-"""Label smoothing against equation 4 by hand, its optimum, and torch's own smoothing."""
+"""Label smoothing against equation 4 by hand, its optimal logits, and torch's smoothing."""
 
 import math
 
@@ -66,8 +66,8 @@ def test_optimal_gap_of_the_logits_is_the_papers(classes: int, eps: float, by_ha
         assert gap.mean() == pytest.approx(9.1, abs=0.01)
 
 
-def test_differs_from_torchs_by_what_torch_leaves_to_the_true_class() -> None:
-    """torch gives each class eps / K; the true one has eps / K more than here, the rest less."""
+def test_differs_from_torchs_by_eps_over_k_for_the_true_class() -> None:
+    """torch gives eps / K to each class: eps / K more to the true one than here."""
     rng = np.random.default_rng(0)
     classes, eps = 7, 0.1
     z = rng.normal(0, 2, (6, classes))

@@ -18,7 +18,7 @@ def test_steps_drop_exactly_at_epochs_30_60_and_90_of_120(per_epoch: int) -> Non
     np.testing.assert_allclose([factors[0], *np.take(factors, drops)], [1, 0.1, 0.01, 0.001])
 
 
-def test_nothing_drops_at_the_end() -> None:
+def test_there_is_no_drop_at_the_end() -> None:
     assert step_decay(1.0) == pytest.approx(0.001)
 
 

@@ -12,5 +12,5 @@ def test_batch_i_of_m_has_i_over_m() -> None:
 
 
 @pytest.mark.parametrize("step", [0, 1, 1000])
-def test_none(step: int) -> None:
+def test_no_warmup(step: int) -> None:
     assert lr_warmup(step, 0) == 1.0

@@ -1,4 +1,4 @@
-"""Mixup against equations 7 and 8 by hand, and the law of what it draws."""
+"""Mixup against equations 7 and 8 by hand, and the distribution of lambda."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_equations_7_and_8_by_hand() -> None:
 
     by_hand = [0.75 * 1 + 0.25 * 10, 0.5 * 10 + 0.5 * 100, 100.0]
     np.testing.assert_allclose(x[:, 0, 0, 0], by_hand)
-    assert torch.equal(x, x[:, :1, :1, :1].expand_as(x)), "one lambda for all of an image"
+    assert torch.equal(x, x[:, :1, :1, :1].expand_as(x)), "one lambda per image"
     np.testing.assert_allclose(y, [[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 1]])
 
 
@@ -32,7 +32,7 @@ def test_mixes_every_pixel_as_numpy_does() -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_lambda_of_0_or_1_leaves_one_of_the_two() -> None:
+def test_a_lambda_of_0_or_1_gives_one_of_the_two() -> None:
     values, others = torch.rand(2, 2, 3, 4, 4)
 
     found = mixup.mix(values, others, torch.tensor([1.0, 0.0]))

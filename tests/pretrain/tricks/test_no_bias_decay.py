@@ -1,4 +1,4 @@
-"""Which parameters decay, told by their names and shapes."""
+"""Which parameters have weight decay, by their names and shapes."""
 
 import re
 from functools import cache
@@ -14,7 +14,7 @@ from pretrain.model import architectures
 from pretrain.tricks.no_bias_decay import no_bias_decay
 
 # Convolutions and linear layers, counted by hand. ResNet-50: a stem, 16 blocks of 3, 4 shortcuts,
-# a classifier; D has two more in the stem. MobileNet: a stem, 13 pairs, a classifier.
+# a classifier; ResNet-50-D has two more in the stem. MobileNet: a stem, 13 pairs, a classifier.
 # EfficientNet-B0: a stem, a head, a block of 4 (2 of them squeeze and excite), 15 blocks of 5, a
 # classifier. ViT: 12 blocks of 4, a patch embedding, a classifier.
 LAYERS = {
@@ -32,7 +32,7 @@ ARCHITECTURES = sorted(
     {*TABLE_3.values(), *LAYERS, "inception_v3", "resnet50d", "resnet50_v1", "resnet10c_narrow"}
 )
 
-# How timm calls norms and biases, and the transformers' other parameters.
+# timm's names of norms, biases, and the other parameters of transformers.
 NOT_A_WEIGHT = re.compile(
     r"(^|\.)(bias|cls_token|pos_embed)$"
     r"|(^|\.)(bn|norm|gn|ln)\d*\.weight$"
@@ -42,7 +42,7 @@ NOT_A_WEIGHT = re.compile(
 
 @cache
 def shapes_of(arch: str) -> nn.Module:
-    """A network without values."""
+    """A network on the meta device."""
     with torch.device("meta"):
         return architectures.create(arch, 10)
 
@@ -72,7 +72,7 @@ def test_only_weights_of_convolutions_and_linear_layers_decay(arch: str) -> None
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_decays_what_timm_decays(arch: str) -> None:
-    """timm tells by the number of dimensions, and asks a model what else not to decay."""
+    """timm decides by the number of dimensions, and by the model's own list of exceptions."""
     model = shapes_of(arch)
     kept = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
 

@@ -1,4 +1,4 @@
-"""RandAugment: timm's pixels from the generator's numbers, and nothing else's."""
+"""RandAugment: timm's pixels, with all random numbers from the given generator."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def leave_global_generators_alone():
 
 
 @pytest.fixture(scope="module")
-def picture() -> Image.Image:
+def image() -> Image.Image:
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
     return small.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def ours(picture: Image.Image, seed: int, config: str = A2) -> np.ndarray:
-    return np.asarray(randaugment(picture, np.random.default_rng(seed), policy(config, SIDE, MEAN)))
+def ours(image: Image.Image, seed: int, config: str = A2) -> np.ndarray:
+    return np.asarray(randaugment(image, np.random.default_rng(seed), policy(config, SIDE, MEAN)))
 
 
 @pytest.mark.parametrize(
     "config", [A2, "rand-m6-mstd0.5-inc1", "rand-m9-n3", "rand-m8-p1.0-mstd101-inc1"]
 )
 def test_is_timms_transform_after_seeding_the_global_generators(
-    picture: Image.Image, config: str
+    image: Image.Image, config: str
 ) -> None:
     peer = rand_augment_transform(
         config, dict(translate_const=int(0.45 * SIDE), img_mean=(124, 116, 104))
@@ -51,10 +51,10 @@ def test_is_timms_transform_after_seeding_the_global_generators(
         seed = int(np.random.default_rng(number).integers(2**32))
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
-        expected = np.asarray(peer(picture))
+        expected = np.asarray(peer(image))
 
-        np.testing.assert_array_equal(ours(picture, number, config), expected)
-        changed += not np.array_equal(expected, np.asarray(picture))
+        np.testing.assert_array_equal(ours(image, number, config), expected)
+        changed += not np.array_equal(expected, np.asarray(image))
     assert changed > 15
 
 
@@ -73,13 +73,13 @@ def test_is_what_timm_builds_for_training_at_these_pixels(config: str, side: int
     for mine, theirs in zip(found.ops, peer.ops, strict=True):
         own, peers = vars(mine) | {"level_fn": None}, vars(theirs) | {"level_fn": None}
         assert own == peers
-        if not mine.name.startswith("Posterize"):  # which keep a bit: see below
+        if not mine.name.startswith("Posterize"):  # ours keep at least one bit
             assert mine.level_fn is theirs.level_fn
         assert (mine.prob, mine.magnitude_std) == (0.5, 0.5)
         assert mine.magnitude == int(config[6])
 
 
-def test_the_increasing_operations_are_taken_where_the_notation_says_so() -> None:
+def test_increasing_operations_are_used_if_the_notation_says_inc1() -> None:
     def names(config: str) -> set[str]:
         return {op.name for op in policy(config, SIDE, MEAN).ops}
 
@@ -89,43 +89,43 @@ def test_the_increasing_operations_are_taken_where_the_notation_says_so() -> Non
     assert graded <= names("rand-m7-mstd0.5")
 
 
-def test_follows_its_generator_alone(picture: Image.Image) -> None:
-    """Whatever the global generators hold, and whatever was augmented before."""
-    first = [ours(picture, seed) for seed in range(12)]
+def test_depends_on_its_generator_only(image: Image.Image) -> None:
+    """The state of the global generators and earlier calls change nothing."""
+    first = [ours(image, seed) for seed in range(12)]
     random.seed(99)
     np.random.seed(98)  # noqa: NPY002
-    backwards = [ours(picture, seed) for seed in reversed(range(12))][::-1]
+    backwards = [ours(image, seed) for seed in reversed(range(12))][::-1]
 
     for one, two in zip(first, backwards, strict=True):
         np.testing.assert_array_equal(one, two)
-    assert len({image.tobytes() for image in first}) > 6
+    assert len({pixels.tobytes() for pixels in first}) > 6
 
 
-def test_takes_one_number_from_its_generator(picture: Image.Image) -> None:
+def test_takes_one_number_from_its_generator(image: Image.Image) -> None:
     rng, reference = np.random.default_rng(4), np.random.default_rng(4)
 
-    randaugment(picture, rng, policy(A2, SIDE, MEAN))
+    randaugment(image, rng, policy(A2, SIDE, MEAN))
 
     reference.integers(2**32)
     assert rng.random() == reference.random()
 
 
-def test_leaves_the_picture_as_it_was(picture: Image.Image) -> None:
-    before = np.asarray(picture).copy()
+def test_does_not_change_its_input(image: Image.Image) -> None:
+    before = np.asarray(image).copy()
     for seed in range(20):
-        found = ours(picture, seed)
+        found = ours(image, seed)
         assert found.shape == (SIDE, SIDE, 3)
         assert found.dtype == np.uint8
-    np.testing.assert_array_equal(np.asarray(picture), before)
+    np.testing.assert_array_equal(np.asarray(image), before)
 
 
-def test_severity_increases_with_magnitude(picture: Image.Image) -> None:
-    """The mean distance from the picture over the same seeds; each operation applied for sure."""
-    plain = np.asarray(picture).astype(float)
+def test_severity_increases_with_magnitude(image: Image.Image) -> None:
+    """The mean distance from the image over the same seeds, with every operation applied."""
+    plain = np.asarray(image).astype(float)
 
     def distance(magnitude: int) -> float:
         config = f"rand-m{magnitude}-p1.0-inc1"
-        return float(np.mean([np.abs(ours(picture, s, config) - plain).mean() for s in range(300)]))
+        return float(np.mean([np.abs(ours(image, s, config) - plain).mean() for s in range(300)]))
 
     found = [distance(m) for m in (1, 4, 7, 9)]
 
@@ -134,14 +134,14 @@ def test_severity_increases_with_magnitude(picture: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("config", ["rand-m10-p1.0-inc1", "rand-m1-p1.0", "rand-m8-mstd3-inc1"])
-def test_every_magnitude_can_be_applied(picture: Image.Image, config: str) -> None:
-    """The noise on a magnitude of 7 reaches 10, where timm posterises to 0 bits, once in 10^9."""
+def test_every_magnitude_can_be_applied(image: Image.Image, config: str) -> None:
+    """At magnitude 10 timm posterises to 0 bits; noise on 7 reaches 10 once in 10^9 draws."""
     for seed in range(100):
-        assert ours(picture, seed, config).shape == (SIDE, SIDE, 3)
+        assert ours(image, seed, config).shape == (SIDE, SIDE, 3)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_a_translation_leaves_empty_has_the_mean_colour(seed: int) -> None:
+def test_a_translation_fills_with_the_mean_colour(seed: int) -> None:
     white = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
     (op,) = (op for op in policy("rand-m10-p1.0", SIDE, MEAN).ops if op.name == "TranslateXRel")
     random.seed(seed)
@@ -151,7 +151,7 @@ def test_what_a_translation_leaves_empty_has_the_mean_colour(seed: int) -> None:
     empty = (moved == np.array([124, 116, 104])).all(axis=2)
     assert np.array_equal(empty, np.broadcast_to(empty[0], empty.shape)), "whole columns"
     columns = np.flatnonzero(empty[0])
-    assert len(columns) in (13, 14, 15), "0.45 of 32 pixels, but for what is between two"
+    assert len(columns) in (13, 14, 15), "0.45 of 32 pixels, up to rounding"
     assert columns[0] == 0 or columns[-1] == SIDE - 1
 
 

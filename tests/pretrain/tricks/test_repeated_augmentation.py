@@ -1,4 +1,4 @@
-"""Repeated augmentation: which copies an epoch has, where they land, and timm's sampler."""
+"""Repeated augmentation: the copies in an epoch, their processes, and timm's sampler as a peer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from pretrain.images import datasets, loader
 from pretrain.recipe import Recipe
 from pretrain.tricks.repeated_augmentation import repeated
 
-Place = tuple[int, int, int]  # epoch, sample, copy
-
 
 def test_copies_by_hand() -> None:
     order = np.array([4, 1, 0, 3, 2])
@@ -30,7 +28,7 @@ def test_copies_by_hand() -> None:
 
 @pytest.mark.parametrize("samples", [1, 7, 96, 1000])
 @pytest.mark.parametrize("repeats", [1, 2, 3, 4])
-def test_an_epoch_stays_as_long_and_meets_the_first_of_its_order(
+def test_an_epoch_keeps_its_length_and_covers_the_first_of_its_order(
     samples: int, repeats: int
 ) -> None:
     order = np.random.default_rng(samples).permutation(samples)
@@ -39,14 +37,14 @@ def test_an_epoch_stays_as_long_and_meets_the_first_of_its_order(
 
     assert found.shape == (samples, 2)
     assert len(set(map(tuple, found.tolist()))) == samples, "no copy twice"
-    met = math.ceil(samples / repeats)
-    assert list(dict.fromkeys(found[:, 0].tolist())) == order[:met].tolist()
+    covered = math.ceil(samples / repeats)
+    assert list(dict.fromkeys(found[:, 0].tolist())) == order[:covered].tolist()
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("repeats", [1, 3, 5])
 def test_processes_see_what_timms_sampler_gives_them(world: int, repeats: int) -> None:
-    """timm counts the epoch in multiples of 256 images: 1280 are five of them."""
+    """timm rounds an epoch to multiples of 256 images: 1280 is 5 x 256."""
     samples = 1280
     order = torch.randperm(samples, generator=torch.Generator().manual_seed(6)).numpy()
     ours = repeated(order, repeats)[:, 0]
@@ -102,41 +100,41 @@ def test_processes_together_see_each_batch_of_one_alone(world: int, micro: int) 
 
     for step, batch in enumerate(alone):
         mine = slice(step * micro, (step + 1) * micro)
-        together = [place for part in parts for one in part[mine] for place in one]
+        together = [key for part in parts for one in part[mine] for key in one]
         assert sorted(together) == sorted(batch)
 
 
-def test_another_epoch_meets_another_part_and_a_start_goes_on_in_the_same() -> None:
+def test_another_epoch_covers_other_samples_and_a_start_continues_the_same_epoch() -> None:
     first, second = (
         {sample for batch in epoch(300, 30, repeats=3, number=n) for _, sample, _ in batch}
         for n in (0, 1)
     )
     assert len(first) == len(second) == 100
-    assert 10 < len(first & second) < 60, "a third of a third, about"
+    assert 10 < len(first & second) < 60, "about a third of them"
 
     whole = list(epoch(300, 30, repeats=3))
     assert list(epoch(300, 30, repeats=3, start=4)) == whole[4:]
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_each_copy_has_an_augmentation_of_its_own(
+def test_each_copy_has_its_own_augmentation(
     make_images: Callable[..., datasets.ImageSet], tiny_recipe: Recipe, world: int
 ) -> None:
     images = make_images(24)
     view = loader.TrainingView(images, replace(tiny_recipe, repeats=3), seed=5)
-    seen: dict[Place, torch.Tensor] = {}
+    seen: dict[loader.Key, torch.Tensor] = {}
     for rank in range(world):
         batches = epoch(24, 12, rank=rank, world=world, repeats=3)
-        for places, (pixels, labels, _) in zip(
+        for keys, (pixels, labels, _) in zip(
             list(batches), loader.training(view, batches, 0), strict=True
         ):
-            for place, picture, label in zip(places, pixels, labels, strict=True):
-                seen[place] = picture
-                assert label == images.labels[place[1]]
+            for key, image, label in zip(keys, pixels, labels, strict=True):
+                seen[key] = image
+                assert label == images.labels[key[1]]
 
     assert len(seen) == 24
     for _, sample, copy in seen:
         others = [seen[0, sample, k] for k in range(3) if k != copy]
         assert not any(torch.equal(seen[0, sample, copy], other) for other in others)
         alone, *_ = view[0, sample, copy]
-        assert torch.equal(alone, seen[0, sample, copy]), "wherever it lands"
+        assert torch.equal(alone, seen[0, sample, copy]), "in any process"

@@ -22,6 +22,7 @@ Make = Callable[..., Record]
 Keep = Callable[..., Material]
 Train = Callable[[Material], Material]
 Lines = Callable[..., dict[str, np.ndarray]]
+Outputs = Callable[[Material, str], Material]
 
 
 def test_seeds_are_fitted_as_scipy_fits(make: Make, tmp_path: Path, material: Keep) -> None:
@@ -156,25 +157,32 @@ def test_the_ids_of_all_figures_differ_and_all_references_resolve(everything: Ma
     assert used <= set(ids)
 
 
-def test_a_damaged_file_costs_its_own_figures_alone(everything: Material) -> None:
+def test_a_damaged_file_costs_its_own_figures_alone(
+    everything: Material, with_outputs: Outputs
+) -> None:
     path = next(iter(everything.records))
-    path.with_name("history.json").write_text('[{"epoch": 1, "loss"')
-    reasons = {it.name: it.reason for it in figures.draw_all(everything)}
-    for name in ("training-curves", "step-and-cosine"):
-        assert reasons[name].startswith(f"{path.with_name('history.json')}: not a readable history")
-    assert reasons["learning-rate"] == ""
+    file = path.with_name("history.json")
+    file.write_text('[{"epoch": 1, "loss"')
+    for found, words in (
+        (everything, "not the file that the record names"),
+        (with_outputs(everything, "history.json"), "not a readable history"),
+    ):
+        reasons = {it.name: it.reason for it in figures.draw_all(found)}
+        for name in ("training-curves", "step-and-cosine", "learning-rate"):
+            assert reasons[name].startswith(f"{file}: {words}")
+        assert reasons["smoothing-gap"] == ""
 
 
 def test_figures_are_written_as_svg_and_png_or_said_to_be_missing(
-    make: Make, tmp_path: Path, material: Keep
+    make: Make, tmp_path: Path, material: Keep, with_history: Train
 ) -> None:
     out = tmp_path / "figures"
-    told = list(figures.write_all(material(tmp_path / "runs", make()), out))
+    told = list(figures.write_all(with_history(material(tmp_path / "runs", make())), out))
     written = sorted(path.name for path in out.iterdir())
     assert written == [
-        f"{it}.{end}" for it in ("learning-rate", "smoothing-gap") for end in ("png", "svg")
+        f"{it}.{end}" for it in ("smoothing-gap", "training-curves") for end in ("png", "svg")
     ]
     assert len(told) == len(figures.FIGURES)
     assert sum("not drawn: " in line for line in told) == len(figures.FIGURES) - 2
-    with Image.open(out / "learning-rate.png") as image:
+    with Image.open(out / "smoothing-gap.png") as image:
         assert image.getpixel((0, 0))[:3] == (255, 255, 255)

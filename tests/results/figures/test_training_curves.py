@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from core import exchange
 from core.record import Record
-from pretrain import recipe as recipes
-from pretrain.images import datasets
-from pretrain.model import architectures
-from pretrain.training.lr_schedule import learning_rate
 from results.figures import drawing, smoothing_gap, training_curves
 from results.figures.drawing import Material, NothingMeasuredError
 
@@ -23,39 +19,46 @@ Make = Callable[..., Record]
 Keep = Callable[..., Material]
 Train = Callable[[Material], Material]
 Lines = Callable[..., dict[str, np.ndarray]]
+Outputs = Callable[[Material, str], Material]
 
 
-def test_learning_rates_are_warm_up_then_step_or_cosine(tmp_path: Path, lines: Lines) -> None:
-    drawn = lines(training_curves.lr_schedules(Material("paper", {})))
-    per_epoch = 1_281_167 // 1024
-    warmup, total = 5 * per_epoch, 120 * per_epoch
-    peak = 0.1 * 1024 / 256
-    step = np.arange(total)
-    rising = (step + 1) / warmup
-    cosine = np.where(
-        step < warmup, rising, (1 + np.cos(np.pi * (step - warmup) / (total - warmup))) / 2
-    )
-    quarters = np.where(step < warmup, rising, 0.1 ** np.floor(4 * step / total))
-    for label, expected in (
-        ("cosine decay (cosine)", cosine),
-        ("step decay (d-efficient)", quarters),
-    ):
-        np.testing.assert_allclose(drawn[label][:, 0], step / per_epoch)
-        np.testing.assert_allclose(drawn[label][:, 1], peak * expected, atol=1e-12)
+def test_learning_rates_are_those_of_the_two_histories(
+    make: Make, tmp_path: Path, material: Keep, with_history: Train, lines: Lines
+) -> None:
+    runs = [make(recipe=name) for name in ("d-efficient", "cosine", "best")]
+    drawn = lines(training_curves.lr_schedules(with_history(material(tmp_path, *runs))))
+    step = np.arange(8)
+    expected = np.stack([step / 2, 1 / (1 + step)], axis=1)
+    assert set(drawn) == {"step decay (d-efficient)", "cosine decay (cosine)"}
+    for points in drawn.values():
+        np.testing.assert_allclose(points, expected)
 
 
-@pytest.mark.parametrize("name", ["d-efficient", "cosine"])
-def test_learning_rates_are_those_of_the_training(name: str) -> None:
-    chosen = recipes.load(name, "demo", {})
-    epochs, rates = training_curves.learning_rates(name, "demo")
-    per_epoch = round(1 / (epochs[1] - epochs[0]))
-    assert [learning_rate(chosen, i, per_epoch) for i in range(len(rates))] == rates.tolist()
-    assert epochs[-1] + 1 / per_epoch == pytest.approx(chosen.epochs, abs=0.5 / per_epoch)
+def test_a_history_of_an_older_version_has_no_learning_rates(
+    make: Make, tmp_path: Path, material: Keep, with_history: Train, with_outputs: Outputs
+) -> None:
+    runs = [make(recipe=name) for name in ("d-efficient", "cosine")]
+    found = with_history(material(tmp_path, *runs))
+    (older,) = (path for path, run in found.records.items() if run.recipe == "cosine")
+    file = older.with_name("history.json")
+    epochs = json.loads(file.read_text())
+    for epoch in epochs:
+        del epoch["learning_rates"]
+    file.write_text(json.dumps(epochs))
+    found = with_outputs(found, "history.json")
+    with pytest.raises(NothingMeasuredError, match="histories of cosine have no learning rates"):
+        training_curves.lr_schedules(found)
+    assert training_curves.validation_curves(found)
 
 
-def test_a_protocol_without_a_config_has_no_learning_rates() -> None:
-    with pytest.raises(NothingMeasuredError, match="mine"):
-        training_curves.lr_schedules(Material("mine", {}))
+def test_a_history_that_no_record_names_is_not_drawn(
+    make: Make, tmp_path: Path, material: Keep, with_history: Train
+) -> None:
+    runs = [make(recipe=name) for name in ("d-efficient", "cosine")]
+    found = material(tmp_path, *runs)
+    with_history(found)
+    with pytest.raises(NothingMeasuredError, match="no history of a pretraining by cosine, d-eff"):
+        training_curves.lr_schedules(found)
 
 
 def test_validation_curves_are_the_histories_of_step_and_cosine(
@@ -116,62 +119,6 @@ def test_the_optimal_gap_makes_the_smoothed_target(eps: float, classes: int) -> 
     np.testing.assert_allclose(logits.softmax(0), wanted, rtol=1e-12)
 
 
-def test_a_gap_is_the_largest_logit_minus_the_mean_of_the_others() -> None:
-    logits = np.array([[1.0, 5.0, 3.0], [2.0, 2.0, 2.0]])
-    np.testing.assert_allclose(smoothing_gap.gaps(logits), [5 - 2, 0])
-
-
-def test_the_measured_gaps_are_those_of_the_model(
-    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, material: Keep
-) -> None:
-    torch.manual_seed(1)
-    model = architectures.create("resnet10d_narrow", 3)
-    tensors = model.state_dict()
-    about = exchange.Exchange(
-        architecture="resnet10d_narrow",
-        classes=3,
-        mean=(0.5, 0.4, 0.3),
-        std=(0.25, 0.2, 0.3),
-        resolution=32,
-        crop_ratio=1.0,
-        interpolation="bilinear",
-        pretrained=True,
-        recipe="smooth",
-        protocol="demo",
-        seed=0,
-        dataset="tiny",
-        record_sha256="",
-    )
-    file = tmp_path / "backbone.safetensors"
-    exchange.save_exchange(file, tensors, about)
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    images = datasets.ImageSet(
-        *("tiny", "imagenet", "val", ("a", "b", "c"), np.arange(5) % 3, Path("nowhere")),
-        pixels=pixels,
-    )
-    monkeypatch.setattr(datasets, "load", lambda name, root, role: images)
-    backbone = make().backbone.model_copy(update={"sha256": exchange.weights_sha256(tensors)})
-    run = make(backbone=backbone, config={"label_smoothing": 0.1})
-
-    found = smoothing_gap.measure(file, material(tmp_path, run, data=tmp_path))
-
-    scaled = (pixels / 255 - np.array(about.mean)) / np.array(about.std)
-    with torch.no_grad():
-        logits = model.eval()(torch.from_numpy(scaled.transpose(0, 3, 1, 2)).float()).numpy()
-    in_order = np.sort(logits, axis=1)
-    np.testing.assert_allclose(
-        found.values, in_order[:, 2] - in_order[:, :2].mean(axis=1), rtol=1e-4, atol=1e-5
-    )
-    assert (found.name, found.classes, found.dataset, found.eps) == ("smooth", 3, "tiny", 0.1)
-
-
-def test_gaps_cannot_be_measured_without_data_or_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(NothingMeasuredError, match="--data"):
-        smoothing_gap.measure(tmp_path / "backbone.safetensors", Material("demo", {}))
-    with pytest.raises(NothingMeasuredError, match="absent"):
-        smoothing_gap.measure(tmp_path / "absent", Material("demo", {}, tmp_path))
-
-
 def test_the_gap_figure_has_the_theory_and_the_histogram(
     make: Make, tmp_path: Path, lines: Lines
 ) -> None:
@@ -185,3 +132,56 @@ def test_the_gap_figure_has_the_theory_and_the_histogram(
     assert area == pytest.approx(1)
     assert histogram.lines[0].get_xdata()[0] == pytest.approx(math.log(7 * 0.9 / 0.1))
     assert "50 images of demo/imagenet" in plot.caption
+
+
+@pytest.fixture
+def with_gaps(make: Make, tmp_path: Path, material: Keep, with_outputs: Outputs) -> Material:
+    """Two recipes with two seeds, one smoothed, and evaluations of them; gaps of their own each."""
+    runs = []
+    for i, (recipe, eps) in enumerate((("smooth", 0.1), ("cosine", 0.0))):
+        for seed in range(2):
+            weights = make().backbone.model_copy(update={"sha256": f"{i}{seed}" * 32})
+            config = {"label_smoothing": eps}
+            runs.append(make(recipe=recipe, seed=seed, config=config, backbone=weights))
+        shared = dict(stage="evaluate", recipe=recipe, seed=0)
+        first = runs[-2].backbone
+        runs.append(make(**shared, task="evaluate-imagenet", backbone=first))
+        runs.append(make(**shared, task="evaluate-real", mirrors="imagenet-real", backbone=first))
+    found = material(tmp_path, *runs)
+    for place, path in enumerate(found.records):
+        values = place + np.linspace(2, 6, 50, dtype=np.float32)
+        np.savez(path.with_name("gaps.npz"), gaps=values)
+    return with_outputs(found, "gaps.npz")
+
+
+def test_gaps_are_drawn_of_each_recipe_on_each_set(with_gaps: Material) -> None:
+    plot = smoothing_gap.smoothing_gap(with_gaps)
+    _, *histograms = plot.figure.axes
+    assert [it.get_title().split(",")[0] for it in histograms] == ["cosine", "smooth"] * 2
+    # places of the first seeds' pretrainings, then of the evaluations on another set
+    lowest = [min(bar.get_x() for bar in it.patches) for it in histograms]
+    assert lowest == pytest.approx([2 + 4, 2 + 0, 2 + 7, 2 + 3])
+    optimum = math.log(7 * 0.9 / 0.1)
+    marks = [[line.get_xdata()[0] for line in it.lines] for it in histograms]
+    assert marks == [[], [pytest.approx(optimum)]] * 2
+    assert "smooth: 50 images of demo-imagenet-real" in plot.caption
+
+
+def test_gaps_that_are_not_the_records_or_not_finite_are_left_out(
+    with_gaps: Material, with_outputs: Outputs
+) -> None:
+    first, *others = with_gaps.records
+    first.with_name("gaps.npz").write_bytes(b"PK damaged")
+    np.savez(others[2].with_name("gaps.npz"), gaps=[1.0, np.nan])
+    plot = smoothing_gap.smoothing_gap(with_gaps)
+    assert "Left out: smooth on demo-imagenet (" in plot.caption
+    assert "not the file that the record names" in plot.caption
+    plot = smoothing_gap.smoothing_gap(with_outputs(with_gaps, "gaps.npz"))
+    assert "gaps.npz: not readable" in plot.caption
+    assert "gaps.npz: not all gaps are finite" in plot.caption
+
+
+def test_without_gaps_there_is_the_theory(make: Make, tmp_path: Path, material: Keep) -> None:
+    plot = smoothing_gap.smoothing_gap(material(tmp_path, make()))
+    assert len(plot.figure.axes) == 1
+    assert "No pretraining and no evaluation has kept its gaps.npz." in plot.caption

@@ -8,6 +8,7 @@ import pytest
 
 from results.papers import published
 from results.papers.tables import OWN_TABLES, TABLES
+from results.tables.paper_table import Figure, Published, PublishedTable
 
 SHAPES = {
     "bag-of-tricks/1": (6, 3),
@@ -29,11 +30,11 @@ SHAPES = {
 
 
 @pytest.fixture(scope="module")
-def tables() -> dict[str, published.PublishedTable]:
+def tables() -> dict[str, PublishedTable]:
     return published.load()
 
 
-def test_every_table_has_the_papers_shape(tables: published.Published) -> None:
+def test_every_table_has_the_papers_shape(tables: Published) -> None:
     assert {name: (len(table.rows), len(table.columns)) for name, table in tables.items()} == SHAPES
 
 
@@ -67,12 +68,12 @@ def test_every_table_has_the_papers_shape(tables: published.Published) -> None:
     ],
 )
 def test_figures_are_the_papers(
-    tables: published.Published, table: str, row: str, column: str, figure: published.Figure
+    tables: Published, table: str, row: str, column: str, figure: Figure
 ) -> None:
     assert tables[table].figure(row, column) == figure
 
 
-def test_every_declared_row_and_column_is_published(tables: published.Published) -> None:
+def test_every_declared_row_and_column_is_published(tables: Published) -> None:
     assert {it.name for it in TABLES} - {it.name for it in OWN_TABLES} == set(tables)
     for declaration in TABLES:
         if declaration in OWN_TABLES:
@@ -85,7 +86,7 @@ def test_every_declared_row_and_column_is_published(tables: published.Published)
 
 
 def test_figure_names_what_there_is_when_asked_for_something_else(
-    tables: published.Published,
+    tables: Published,
 ) -> None:
     with pytest.raises(KeyError, match=r"no column 'ap' among \['top1', 'map'\]"):
         tables["bag-of-tricks/8"].figure("B-standard", "ap")

@@ -13,6 +13,7 @@ from scipy import stats
 from core import files, record, runs
 from core.metrics import classification
 from core.record import Record, RecordError
+from core.tasks import CORRECT
 from results.__main__ import main
 from results.analysis import pairwise
 from results.stats import paired, per_image
@@ -246,14 +247,7 @@ def test_runs_that_lost_different_images_are_not_paired(kept: Kept) -> None:
     with pytest.raises(RecordError, match="one, other: what they kept is of other images"):
         kept.sentences("one", "other")
     path = kept.folders["linear-cifar10/one/seed0"] / "correct.npz"
-    assert per_image.read(path, "top1").images == (*range(7), *range(8, 201))
-    with np.load(path) as file:
-        assert file["samples"].dtype == np.int64
-
-
-def test_every_sample_has_its_place(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="3 samples, their places are"):
-        classification.save(tmp_path, np.ones((3, 1), bool), np.arange(4))
+    assert CORRECT.load(path).images == (*range(7), *range(8, 201))
 
 
 def test_a_file_must_be_the_records(kept: Kept) -> None:
@@ -261,7 +255,7 @@ def test_a_file_must_be_the_records(kept: Kept) -> None:
     (run,) = kept.runs
     loaded = per_image.load(where, run, "top1")
     assert loaded is not None
-    assert loaded.samples == 200
+    assert loaded.images == tuple(range(200))
     assert per_image.load(where, run, "map") is None
     without = run.model_copy(update={"metrics": run.metrics | {"top5": run.metrics["top1"]}})
     with pytest.raises(RecordError, match=r"not readable as correct\.npz with top5"):
