@@ -32,6 +32,8 @@ RUNNER_KEYS = (
     *("test_dataloader", "test_cfg", "test_evaluator"),
 )
 OWN_KEYS = ("limit", "multi_scale")  # of a task's config, for us
+# Of a task's config, what a protocol may change; other names at the top are used up by mmengine.
+OVERLAID = (*RUNNER_KEYS, *OWN_KEYS, "train_pipeline", "test_pipeline", "total_batch_size")
 
 
 @HOOKS.register_module()
@@ -58,7 +60,7 @@ def read_config(folder: str, name: str, overlay: Mapping[str, Any], world: int) 
     if name not in names:
         raise unknown("detector" if folder == "detect" else folder, name, names)
     cfg = configs.read(folder, name)
-    change(cfg, overlay)
+    change(cfg, overlay, OVERLAID)
     cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs + 1  # only the last epoch is tested
     total = cfg.total_batch_size
     per_device = max(1, total // world)
@@ -89,28 +91,22 @@ def fill_backbone(cfg: Config, exchange: Path, loaded: Loaded) -> None:
 
 
 def override(cfg: Config, options: Sequence[str], top: Sequence[str] | None = None) -> None:
-    """Sets single values that the user gives, as `change` does.
+    """`change`, by the key=value words of the user."""
+    change(cfg, configs.parse_options(list(options)), top)
+
+
+def change(cfg: Config, values: Mapping[str, Any], top: Sequence[str] | None = None) -> None:
+    """Sets single values by their dotted names; a number in one is a place in a list.
 
     Args:
         top: the keys that may be set or entered at the top of the config; without it, all.
 
     Raises:
-        InputError: as `change` does.
-    """
-    values = configs.parse_options(list(options))
-    for key in values:
-        if top is not None and (first := key.partition(".")[0]) not in top:
-            raise unknown("option", first, top)
-    change(cfg, values)
-
-
-def change(cfg: Config, values: Mapping[str, Any]) -> None:
-    """Sets single values by their dotted names; a number in one is a place in a list.
-
-    Raises:
         InputError: a name that is not there, or no number where there is one.
     """
     for key, value in values.items():
+        if top is not None and (first := key.partition(".")[0]) not in top:
+            raise unknown("option", first, top)
         place: Any = cfg._cfg_dict
         for part in key.split("."):
             inside = {str(i): v for i, v in enumerate(place)} if isinstance(place, list) else place

@@ -176,7 +176,6 @@ def _value(cfg: Config, key: str) -> Any:
 def test_every_size_of_a_protocol_is_in_the_config_and_used(folder: str, name: str, protocol: str):
     papers, overlay = _read(folder, name), configs.read_protocol(protocol)[folder]
     cfg = _read(folder, name, overlay)
-    assert not set(overlay) & USED_UP, "a change of them would be ignored in silence"
     for key, value in overlay.items():
         _value(papers, key)  # it is there without the overlay
         assert _value(cfg, key) == value
@@ -186,6 +185,7 @@ def test_every_size_of_a_protocol_is_in_the_config_and_used(folder: str, name: s
     ("key", "value", "near"),
     [
         ("epochs", 1, ""),
+        ("scale", (64, 48), ""),  # used up by mmengine: a change would be ignored in silence
         ("train_cfg.max_epoch", 1, "max_epochs"),
         ("train_pipeline.9.scale", (64, 48), ""),
         ("model.train_cfg.rpn_proposals.nms_pre", 9, "rpn_proposal"),
@@ -194,7 +194,7 @@ def test_every_size_of_a_protocol_is_in_the_config_and_used(folder: str, name: s
 )
 def test_a_size_that_is_not_in_the_config_is_refused(key: str, value: Any, near: str):
     for name in ("c4", "fpn"):
-        with pytest.raises(InputError, match=rf"unknown option {re.escape(key)}: .*{near}"):
+        with pytest.raises(InputError, match=rf"unknown option '?{re.escape(key)}.*{near}"):
             _read("detect", name, {key: value})
 
 

@@ -31,7 +31,9 @@ def test_label_maps_give_the_runs_confusion_again(
     data_root: Path, tiny_protocol: Config, tmp_path: Path
 ) -> None:
     tiny_protocol.segment.multi_scale = (0.5, 1.0)  # several views, whose label maps are not kept
-    tiny_protocol.segment.lr = 0.0  # an untrained network sees more than one class
+    tiny_protocol.segment["optim_wrapper.optimizer.lr"] = (
+        0.0  # an untrained network sees more than one class
+    )
     words = ["segment", "--backbone", "random:resnet10d_narrow", "--workers", "0"]
     assert main([*words, "--data", str(data_root), "--runs", str(tmp_path)]) == 0
     records, _ = query.by_file(tmp_path, "demo")
