@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"trickbench: unknown command {command!r}: {' or '.join(near)}?", file=sys.stderr)
         return 2
     module, _ = COMMANDS[command]
-    several = module in ("downstream.__main__", "results.__main__")  # commands in one parser
+    # commands that share a parser
+    several = module in ("core.studies.__main__", "downstream.__main__", "results.__main__")
     return importlib.import_module(module).main([command, *rest] if several else rest)
 
 
