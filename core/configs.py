@@ -11,14 +11,6 @@ from mmengine.config import Config
 
 from core.errors import InputError, unknown
 
-
-def config(name: str) -> Config:
-    """A file of configs/data, with its own name in it."""
-    found = read("data", name)
-    found.name = name
-    return found
-
-
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -40,29 +32,38 @@ def read(folder: str, name: str) -> Config:
         InputError: there is no such file; the message offers the nearest names.
     """
     if name not in names(folder):
-        raise unknown(
-            {"pretrain": "recipe", "data": "data set"}.get(folder, folder), name, names(folder)
-        )
+        kind = {"pretrain": "recipe", "data": "dataset"}.get(folder, folder)
+        raise unknown(kind, name, names(folder))
     return Config.fromfile(str(CONFIGS / folder / f"{name}.py"))
 
 
+def config(name: str) -> Config:
+    """A dataset: a file of configs/data, with its own name in it."""
+    found = read("data", name)
+    found.name = name
+    return found
+
+
 def read_protocol(name: str) -> Config:
-    """A protocol: how large everything is, and which data sets stand in for the papers'."""
+    """A protocol: how large everything is, and which datasets stand in for the papers'."""
     return read("protocol", name)
 
 
 def dataset_name(protocol: Config, name: str) -> str:
-    """The file of configs/data that a data set's name means under a protocol.
+    """The file of configs/data that a dataset's name means under a protocol.
 
     Args:
-        name: the name of one of the papers' sets ("voc"), or of the set in its place ("tinyloc").
+        name: of one of the papers' datasets ("voc"), or of the one in its place ("tinyloc").
+
+    Raises:
+        InputError: the protocol has no such dataset.
     """
     if name in protocol.datasets:
         return protocol.datasets[name]
     if name in protocol.datasets.values():
         return name
     known = {*protocol.datasets, *protocol.datasets.values()}
-    raise unknown(f"data set of the {protocol.name} protocol", name, known)
+    raise unknown(f"dataset of the {protocol.name} protocol", name, known)
 
 
 def parse_options(options: list[str]) -> dict[str, Any]:

@@ -21,17 +21,17 @@ class InputError(RunError):
 
 
 class Diverged(InputError):
-    """The loss or a weight is not finite: with these settings there is nothing to go on from."""
+    """The loss or a weight is not finite: resuming with the same settings would not help."""
 
 
 class Interrupted(RunError):
-    """A run was asked to stop and has saved its state; the same command goes on from there."""
+    """A run was asked to stop and has saved its state: the same command resumes it."""
 
     status = 75  # EX_TEMPFAIL of sysexits.h: try again later. A cluster's script requeues on it.
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that does not exist, with the nearest that do.
+    """The error for a name that does not exist, with the nearest names that do.
 
     Args:
         kind: what was named, in the singular: "recipe", "option" ...
@@ -59,6 +59,6 @@ def exit_status(run: Callable[[], None]) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
-        print(f"trickbench: {error}; what was saved before is whole", file=sys.stderr)
+        print(f"trickbench: {error}; earlier checkpoints are intact", file=sys.stderr)
         return 2
     return 0

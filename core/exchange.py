@@ -1,4 +1,4 @@
-"""The exchange file: a backbone's tensors by timm's names, and what must be known of them."""
+"""The exchange file: a backbone's tensors under timm's names, and how it was trained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Exchange:
     """What an exchange file says about its tensors, whose names are timm's.
 
     Attributes:
-        mean, std: of RGB in [0, 1], what the images were normalised with.
+        mean, std: of RGB in [0, 1], by which images are normalised.
         resolution, crop_ratio, interpolation: of the evaluation on the source task.
         recipe: what made the weights: a recipe's name, or a specification ("random:resnet50d").
         record_sha256: of the training record; empty where there is none.
@@ -84,7 +84,7 @@ def read_about(path: Path) -> Exchange:
     metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
         raise InputError(
-            f"{path}: no exchange file of this project (format {metadata.get('format')!r}, "
+            f"{path}: not an exchange file of this project (format {metadata.get('format')!r}, "
             f"expected {FORMAT!r}); for weights from elsewhere say file:{path},arch=NAME"
         )
     try:

@@ -1,4 +1,4 @@
-"""One run of a task: where it keeps its files, whether it is done, and its record."""
+"""One run of a task: its directory, whether it is finished, and its record."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from core.tasks import Task
 
 
 def unfinished(out: Path, identity: str, product: str = "record.json") -> bool:
-    """Opens a run directory, and says whether there is something left to do in it.
+    """Opens a run directory, and says whether something is left to do in it.
 
     Args:
-        identity: a hash of everything that decides the result. A directory of another run is set
-            aside.
+        identity: a hash of everything that decides the result. The directory of another run is
+            renamed.
         product: the file that the run writes last.
 
     Raises:
@@ -135,13 +135,18 @@ class Run:
             finished=datetime.now(UTC),
         )
         record.write(finished, self.out / "record.json")
-        # of an evaluation at many resolutions only the checkpoint's own; its table has the others
-        own = {name: it for name, it in finished.metrics.items() if "@" not in name}
-        own = own or finished.metrics
-        numbers = ", ".join(f"{name} {it.value:.2f} {it.unit}" for name, it in own.items())
-        first = next(iter(own.values()))
-        print(
-            f"{self.name} with {self.row} ({backbone.architecture}), {self.protocol} protocol: "
-            f"{numbers} on {first.samples} {first.split} images of {dataset.name}",
-            flush=True,
-        )
+        print(summary(finished), flush=True)
+
+
+def summary(finished: record.Record) -> str:
+    """What was measured, on how many images, under which protocol, in one line."""
+    # of an evaluation at many resolutions only the checkpoint's own; its table has the others
+    own = {name: it for name, it in finished.metrics.items() if "@" not in name}
+    shown = own or finished.metrics
+    numbers = ", ".join(f"{name} {it.value:.2f} {it.unit}" for name, it in shown.items())
+    first = next(iter(shown.values()))
+    return (
+        f"{finished.task} with {finished.recipe} ({finished.backbone.architecture}), "
+        f"{finished.protocol} protocol: {numbers} on {first.samples} {first.split} images of "
+        f"{finished.dataset.name}"
+    )

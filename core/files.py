@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 
 def sha256_of(path: Path) -> str:
@@ -20,7 +24,7 @@ TEMPORARY = ".tmp"
 
 
 def file_name(*words: str) -> str:
-    """Words as the name of a file or folder, in the spelling that the Makefile has too."""
+    """Words as a name that any file system takes: runs of other characters become a hyphen."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", " ".join(words))
 
 
@@ -28,7 +32,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, meets the old content or the new, never a part.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; `path` is then untouched.
+        OSError: the disk is full or the directory cannot be written; `path` is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
@@ -45,8 +49,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     _sync(path.parent)
 
 
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Writes arrays as a compressed .npz, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
 def _sync(folder: Path) -> None:
-    """Names in a folder outlive a crash of the machine from here on."""
+    """From here on, the names in a directory survive a crash of the machine."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -55,13 +66,13 @@ def _sync(folder: Path) -> None:
 
 
 def write_beside(path: Path, content: bytes) -> None:
-    """Write a file atomically, and set another one of its name aside.
+    """Write a file atomically; if one of that name exists, its directory is renamed first.
 
-    What was at `seed0/record.json` is then at `seed0.1/record.json`, or the next number that is
-    free. However many processes do this at once, each file is kept whole.
+    What was at `seed0/record.json` is then at `seed0.1/record.json`, or the next free number. Each
+    file stays intact however many processes write at once.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; what was there is still there.
+        OSError: the disk is full or the directory cannot be written; what was there is still there.
     """
     new = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
     try:
@@ -95,7 +106,7 @@ def _place(new: Path, path: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Moves a record into a folder of its own beside its run's, unless another process has."""
+    """Moves a file into a new directory `seed<k>.<n>`, unless another process has done so."""
     run = path.parent
     attempt = 1
     while True:

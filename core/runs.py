@@ -40,7 +40,7 @@ def read_attempts(runs: Path, protocol: str) -> tuple[dict[Path, Record], list[s
             continue
         if record.protocol != protocol:
             complaints.append(
-                f"{path}: protocol: {record.protocol!r} in the folder of {protocol!r}"
+                f"{path}: protocol: {record.protocol!r} in the directory of {protocol!r}"
             )
             continue
         records[path] = record
@@ -48,7 +48,7 @@ def read_attempts(runs: Path, protocol: str) -> tuple[dict[Path, Record], list[s
 
 
 def _below(folder: str, depth: int) -> Iterator[str]:
-    """The folders so many levels below one. pathlib's glob takes seconds for ten thousand."""
+    """The directories `depth` levels below one. pathlib's glob takes seconds for ten thousand."""
     try:
         with os.scandir(folder) as entries:
             names = [it.path for it in entries if it.is_dir()]
@@ -80,10 +80,10 @@ _claims: list[TextIO] = []  # open for as long as the process lives, and so are 
 
 
 def claim(run: Path) -> str | None:
-    """Keeps other processes from working in a run's folder, until this one ends, however it ends.
+    """Locks a run directory until this process ends, however it ends.
 
     Returns:
-        None, or who is at work there already.
+        None, or which process holds the lock.
     """
     run.parent.mkdir(parents=True, exist_ok=True)
     file = run.with_name(f".{run.name}.lock").open("a+")
@@ -107,16 +107,16 @@ def claim(run: Path) -> str | None:
 def begin(
     run: Path, identity: str, product: str = "record.json"
 ) -> Literal["new", "resume", "finished"]:
-    """Opens a run's folder for a run of this identity; nothing earned before is lost.
+    """Opens a run directory for a run of this identity; earlier results are kept.
 
     Args:
-        run: the run's folder, `.../seed<k>`.
+        run: the run directory, `.../seed<k>`.
         identity: a hash of everything that decides the result.
         product: the file that the run writes last.
 
     Returns:
-        "finished" if this very run has its product already, "resume" if it was begun, else "new".
-        What another identity left in the folder is set aside as `seed<k>.1`, `seed<k>.2` ...
+        "finished" if this very run has its product, "resume" if it was begun, else "new". A
+        directory of another identity is renamed `seed<k>.1`, `seed<k>.2` ...
     """
     mark = run / "identity"
     if run.exists():

@@ -7,7 +7,6 @@ are neither in the file nor in the record's metrics.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import RunError
-from core.files import write_atomically
+from core.files import write_npz
 from core.metrics.statistic import Statistic, values
 from core.record import Metric
 from core.tasks import CORRECT
@@ -63,13 +62,7 @@ def results(right: np.ndarray, counted: np.ndarray | None = None) -> Classificat
 def save(folder: Path, right: np.ndarray, counted: np.ndarray | None = None) -> Path:
     """Writes a folder's correct.npz, whole or not at all; the arguments are those of `results`."""
     kept = results(right, counted)
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        samples=np.array(kept.images, np.int64),
-        **kept.correct,  # type: ignore[arg-type]
-    )
-    write_atomically(folder / CORRECT.name, buffer.getvalue())
+    write_npz(folder / CORRECT.name, samples=np.array(kept.images, np.int64), **kept.correct)
     return folder / CORRECT.name
 
 

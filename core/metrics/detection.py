@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from core.files import write_atomically
+from core.files import write_npz
 from core.metrics.statistic import Floats, Statistic, mean_over_classes, ratio
 
 Integers = NDArray[np.integer]
@@ -278,9 +278,7 @@ def save(path: Path, results: DetectionResults) -> None:
         object_difficult=_stack([t.difficult for t in truth], np.bool_),
         object_ends=np.cumsum([len(t.labels) for t in truth], dtype=np.int64),
     )
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **columns)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue())
+    write_npz(path, **columns)
 
 
 def _stack(parts: Sequence[NDArray[Any]], kind: Any, *columns: int) -> NDArray[Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.files import write_atomically
+from core.files import write_npz
 
 LABEL_MAPS = "label_maps.npz"
 Labels = NDArray[np.integer]  # [H, W]; a number that is no class is not labelled
@@ -43,9 +42,7 @@ def save(path: Path, kept: LabelMaps) -> None:
         for i, labels in enumerate(of_all)
     }
     words = {name: np.array(getattr(kept, name)) for name in ("classes", "images", "files")}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **words, **maps)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue())
+    write_npz(path, **words, **maps)
 
 
 def load(path: Path) -> LabelMaps:

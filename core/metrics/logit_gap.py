@@ -6,14 +6,13 @@ Label smoothing bounds the gap that training aims at (Bag of Tricks, section 5.2
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.files import write_atomically
+from core.files import write_npz
 
 GAPS = "gaps.npz"
 
@@ -34,9 +33,7 @@ def gaps(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 def save(folder: Path, values: NDArray[Any]) -> Path:
     """Writes a folder's gaps.npz, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, gaps=np.asarray(values, np.float32))
-    write_atomically(folder / GAPS, buffer.getvalue())
+    write_npz(folder / GAPS, gaps=np.asarray(values, np.float32))
     return folder / GAPS
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.files import write_atomically
+from core.files import write_npz
 from core.metrics.statistic import Floats, Statistic, mean_over_classes, ratio
 
 Integers = NDArray[np.integer]
@@ -103,16 +102,14 @@ def save(path: Path, results: SegmentationResults) -> None:
     Its arrays: `classes`, `images`; and the cells of all confusions, those of image i from
     `ends[i - 1]` to `ends[i]`: `places` (true class x classes + predicted class) and `pixels`.
     """
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
+    write_npz(
+        path,
         classes=np.array(results.classes),
         images=np.array(results.images),
         places=np.concatenate([c.cells for c in results.confusions]),
         pixels=np.concatenate([c.pixels for c in results.confusions]),
         ends=np.cumsum([len(c.cells) for c in results.confusions]),
     )
-    write_atomically(path, buffer.getvalue())
 
 
 def load(path: Path) -> SegmentationResults:

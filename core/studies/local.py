@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -69,27 +69,38 @@ def execute(
                 run = waiting.pop(0)
                 if missing := needs[run] & failed.keys():
                     failed[run] = failed[min(missing)]
-                    print(f"{run}: skipped, for {min(missing)} failed", file=sys.stderr)
+                    print(f"{run}: skipped, because {min(missing)} failed", file=sys.stderr)
                     order.done(run)
-                    continue
-                print(shlex.join(commands[run][1:]), flush=True)
-                # in a session of its own: Ctrl-C reaches this process alone, which asks to save
-                running[run] = subprocess.Popen(
-                    commands[run], env=environment, start_new_session=True
-                )
-            for run in [run for run, process in running.items() if process.poll() is not None]:
+                else:
+                    running[run] = _start(commands[run], environment)
+            for run in _ended(running):
                 if (status := running.pop(run).returncode) != 0:
                     failed[run] = status
                     print(f"{run}: failed with exit status {status}", file=sys.stderr)
                 order.done(run)
             time.sleep(POLL_S if running else 0)
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the saved states", file=sys.stderr)
+        print("interrupted: run the same command again to resume", file=sys.stderr)
         return Interrupted.status
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
+        _end(running.values())
     interrupted = Interrupted.status in failed.values()
     return Interrupted.status if interrupted else next(iter(failed.values()), 0)
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen:
+    """Starts a command in a session of its own: Ctrl-C reaches this process alone."""
+    print(shlex.join(command[1:]), flush=True)
+    return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def _ended(running: Mapping[Path, subprocess.Popen]) -> list[Path]:
+    return [run for run, process in running.items() if process.poll() is not None]
+
+
+def _end(processes: Collection[subprocess.Popen]) -> None:
+    """Asks processes to save their states, and waits until they have."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()

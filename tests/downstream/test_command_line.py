@@ -19,7 +19,7 @@ RANDOM = ["--backbone", "random:resnet10d_narrow"]
     ("argv", "said"),
     [
         (["detect", *RANDOM, "--protocol", "dmeo"], "unknown protocol 'dmeo': did you mean demo?"),
-        (["segment", *RANDOM, "--dataset", "camvidd"], "unknown data set of the demo protocol"),
+        (["segment", *RANDOM, "--dataset", "camvidd"], "unknown dataset of the demo protocol"),
         (["detect", *RANDOM, "--dataset", "vok"], "did you mean voc"),
         (["detect", *RANDOM, "--detector", "fnp"], "unknown detector 'fnp': did you mean fpn?"),
         (["detect", "--variant", "bets"], "unknown recipe 'bets': did you mean best"),

@@ -323,7 +323,7 @@ def test_the_list_of_a_protocol(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["check"], "name the dataset to check"),
         ([], "name the protocol"),
-        (["check", "flowers"], "unknown data set 'flowers': did you mean flowers102"),
+        (["check", "flowers"], "unknown dataset 'flowers': did you mean flowers102"),
         (["list", "--protocol", "papre"], "did you mean paper"),
     ],
 )

@@ -151,7 +151,7 @@ def test_no_protocol_touches_a_trick(name: str, protocol: str) -> None:
         (("best", "demo", {"epoch": 1}), "option: unknown key 'epoch': did you mean epochs"),
         (("best", "demo", {"lable_smoothing": 0}), "did you mean label_smoothing"),
         (("best", "demo", {}, "places356"), "'places356': did you mean places365"),
-        (("best", "mini", {}, "places365"), "unknown data set of the mini protocol 'places365'"),
+        (("best", "mini", {}, "places365"), "unknown dataset of the mini protocol 'places365'"),
     ],
 )
 def test_a_misspelt_name_is_refused_with_the_nearest(arguments: tuple, message: str) -> None:

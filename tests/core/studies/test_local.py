@@ -53,8 +53,8 @@ def test_a_failure_skips_what_needs_it_and_nothing_else(
     assert sorted(log.read_text()) == ["a", "d"]
     said = capfd.readouterr().err
     assert "a: failed with exit status 3" in said
-    assert "b: skipped, for a failed" in said
-    assert "c: skipped, for b failed" in said
+    assert "b: skipped, because a failed" in said
+    assert "c: skipped, because b failed" in said
 
 
 def test_jobs_run_at_the_same_time(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_sizes_are_the_published_ones(name: str, sizes: dict, classes: int) -> N
 
 
 def test_an_unknown_dataset_is_refused_with_the_closest_name() -> None:
-    with pytest.raises(InputError, match="unknown data set 'imagnet': did you mean imagenet"):
+    with pytest.raises(InputError, match="unknown dataset 'imagnet': did you mean imagenet"):
         datasets.load("imagnet", Path(), "train")
 
 

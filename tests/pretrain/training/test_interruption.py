@@ -313,7 +313,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_states_are_whole(folder: P
     line = (folder / "output").read_text().splitlines()[-1]
     assert line.startswith("trickbench: ")
     assert "File too large" in line
-    assert line.endswith("; what was saved before is whole")
+    assert line.endswith("; earlier checkpoints are intact")
     assert {path: path.read_bytes() for path in resume_state.states(folder / "run")} == before
     assert [*(folder / "run").glob(".*")] == [], "no part of a file stays"
 
