@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import safetensors
 import torch
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
@@ -19,10 +22,14 @@ from torch import Tensor
 from core.errors import InputError
 from core.files import write_atomically
 
-FORMAT = "trickbench-backbone-1"
+FORMAT = "trickbench-backbone-2"
+UNHASHED = "trickbench-backbone-1"  # of earlier versions: its tensors and metadata have no hash
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Exchange:
     """What an exchange file says about its tensors, whose names are timm's.
 
@@ -34,11 +41,11 @@ class Exchange:
     """
 
     architecture: str
-    classes: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    resolution: int
-    crop_ratio: float
+    classes: Annotated[int, Field(ge=0)]
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Positive, Positive, Positive]
+    resolution: Annotated[int, Field(ge=1, le=8192)]
+    crop_ratio: Annotated[float, Field(gt=0, le=1)]
     interpolation: Literal["bilinear", "bicubic"]
     pretrained: bool
     recipe: str
@@ -59,40 +66,70 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_exchange(path: Path, tensors: Mapping[str, Tensor], about: Exchange) -> None:
-    """Writes an exchange file, whole or not at all."""
-    metadata = {"format": FORMAT} | {k: json.dumps(v) for k, v in asdict(about).items()}
+    """Writes an exchange file with the SHA-256 of its tensors and of its metadata, whole or not."""
+    metadata = {"format": FORMAT, "tensors_sha256": weights_sha256(tensors)}
+    metadata |= {key: json.dumps(value) for key, value in asdict(about).items()}
+    metadata["metadata_sha256"] = _metadata_sha256(metadata)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save_safetensors(contiguous, metadata))
+
+
+def _metadata_sha256(metadata: Mapping[str, str]) -> str:
+    hashed = {key: value for key, value in metadata.items() if key != "metadata_sha256"}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
 
 
 def load_exchange(path: Path) -> tuple[dict[str, Tensor], Exchange]:
     """Tensors of an exchange file, on the CPU, and what it says about them.
 
+    A file that has not changed since is read once.
+
     Raises:
-        InputError: as `read_about` does.
+        InputError: as `read_about` does; or the tensors are not those that were saved.
     """
     about = read_about(path)
-    return load_safetensors(path.read_bytes()), about
+    status = path.stat()
+    return dict(_tensors(path, status.st_mtime_ns, status.st_size)), about
+
+
+@lru_cache(maxsize=1)
+def _tensors(path: Path, mtime_ns: int, size: int) -> dict[str, Tensor]:
+    tensors = load_safetensors(path.read_bytes())
+    stated = read_metadata(path).get("tensors_sha256")
+    if stated is not None and (actual := weights_sha256(tensors)) != stated:
+        raise InputError(
+            f"{path}: damaged: its tensors have SHA-256 {actual[:12]}, {stated[:12]} were saved. "
+            f"Copy it again, or remove it and run what made it again"
+        )
+    return tensors
 
 
 def read_about(path: Path) -> Exchange:
     """What an exchange file says about its tensors, which are not read.
 
     Raises:
-        InputError: no such file, not a safetensors file, or without this project's metadata.
+        InputError: no such file, not a safetensors file, without this project's metadata, or with
+            metadata that are damaged or out of range.
     """
     metadata = read_metadata(path)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, UNHASHED):
         raise InputError(
             f"{path}: not an exchange file of this project (format {metadata.get('format')!r}, "
             f"expected {FORMAT!r}); for weights from elsewhere say file:{path},arch=NAME"
         )
+    stated = metadata.get("metadata_sha256")
+    if metadata["format"] == FORMAT and stated != _metadata_sha256(metadata):
+        raise InputError(f"{path}: its metadata are damaged: their SHA-256 is not {stated}")
     try:
-        values = {field.name: json.loads(metadata[field.name]) for field in fields(Exchange)}
+        return Exchange(**{key.name: json.loads(metadata[key.name]) for key in fields(Exchange)})
     except (KeyError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: its metadata are damaged ({error})") from error
-    values |= {key: tuple(values[key]) for key in ("mean", "std")}
-    return Exchange(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path}: its metadata say {key}={first['input']}: {first['msg']}"
+        ) from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -18,10 +18,11 @@ import torchvision
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from core import configs, exchange
+from core import configs, exchange, record
 from core.errors import InputError, unknown
 from core.exchange import Exchange
 from core.execution import Run
+from core.record import RecordError
 from core.runtime import distributed
 from core.studies.graph import WEIGHTS
 from downstream.backbones.tensor_names import timm_names
@@ -36,12 +37,13 @@ WRAPPERS = ("state_dict", "model", "model_ema", "state_dict_ema")
 
 
 def of_pretraining(run: Run) -> Path:
-    """The exchange file that a pretraining left.
+    """The exchange file that a pretraining left, with the weights that its record names.
 
     Raises:
-        InputError: there is no such recipe, or its run has not finished yet.
+        InputError: there is no such recipe, its run has not finished yet, or the file is damaged.
     """
     if (path := run.out / WEIGHTS).is_file():
+        check_against_record(path)
         return path
     variant, dataset = run.choices.variant or "", run.choices.dataset
     if variant not in (known := configs.names("pretrain")):
@@ -51,6 +53,26 @@ def of_pretraining(run: Run) -> Path:
         f"{run.row} has no checkpoint yet ({path}): "
         f"make pretrain VARIANT={run.row}{on} PROTOCOL={run.protocol} SEED={run.seed}"
     )
+
+
+def check_against_record(path: Path) -> None:
+    """Compares the weights of a pretraining with its record, where that lies beside them.
+
+    Raises:
+        InputError: they differ, or either cannot be read.
+    """
+    if not (beside := path.with_name("record.json")).is_file():
+        return
+    try:
+        expected = record.read(beside).backbone.sha256
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    actual = exchange.weights_sha256(exchange.load_exchange(path)[0])
+    if actual != expected:
+        raise InputError(
+            f"{path}: weights {actual[:12]}, its record has {expected[:12]}: restore the file, or "
+            f"remove it and run the pretraining again"
+        )
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core import configs
 from core.choices import Choices
-from core.exchange import Exchange, save_exchange
+from core.exchange import Exchange, read_about, save_exchange
 from core.tasks import TASKS
 from demo.render import render
 from demo.sizes import Sizes
@@ -153,12 +152,12 @@ def raw() -> Callable[[Path], tuple[dict[str, Tensor], dict[str, str]]]:
 
 @pytest.fixture
 def rename_tensor() -> Callable[[Path, str, str], None]:
-    """Changes the name of one tensor of a safetensors file, in place."""
+    """Changes the name of one tensor of an exchange file, whose hashes then fit."""
 
     def rename(path: Path, old: str, new: str) -> None:
-        tensors, metadata = read_raw(path)
+        tensors, _ = read_raw(path)
         tensors[new] = tensors.pop(old)
-        save_file(tensors, path, metadata)
+        save_exchange(path, tensors, read_about(path))
 
     return rename
 

@@ -14,6 +14,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from core import record
 from core.choices import Choices
 from core.errors import InputError
 from core.exchange import Exchange
@@ -83,6 +84,22 @@ def test_the_checkpoint_of_a_pretraining_is_found_by_its_row(row: str, tmp_path:
     path.parent.mkdir(parents=True)
     path.touch()
     assert sources.of_pretraining(_pretraining(tmp_path, row)) == path
+
+
+def test_other_weights_than_the_records_are_refused(
+    tmp_path: Path, exchange: Callable, make: Callable
+):
+    """Such as those of another run, whole in themselves."""
+    run = _pretraining(tmp_path, "best")
+    path = exchange(path=run.out / "backbone.safetensors")
+    made = make(protocol="mini", seed=3)
+    own = made.backbone.model_copy(update={"sha256": timm_features.load(path).sha256})
+    record.write(made.model_copy(update={"backbone": own}), run.out / "record.json")
+    assert sources.of_pretraining(run) == path
+
+    exchange(path=path, seed=1)
+    with pytest.raises(InputError, match=r"weights \w{12}, its record has \w{12}: restore"):
+        sources.of_pretraining(run)
 
 
 # ---- random:
