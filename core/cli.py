@@ -29,12 +29,14 @@ FLAGS: dict[str, dict[str, Any]] = {
 def add_arguments(parser: argparse.ArgumentParser, tasks: Sequence[Task]) -> None:
     """The options of these tasks, which one command starts."""
     parser.add_argument("--protocol", default="demo", help="demo, mini or paper (default: demo)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0, help="0 to 2^32 - 1")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     defaults = " ".join(dict.fromkeys(task.datasets[0] for task in tasks if task.datasets))
     parser.add_argument("--dataset", help=f"default: {defaults}" if defaults else None)
-    parser.add_argument("--workers", type=int, default=default_workers(), help="loader processes")
+    parser.add_argument(
+        "--workers", type=not_negative, default=default_workers(), help="loader processes"
+    )
     parser.add_argument("--limit", type=int, help="debug run: train on this many samples only")
     parser.add_argument(
         "--cfg-options",
@@ -52,6 +54,20 @@ def add_arguments(parser: argparse.ArgumentParser, tasks: Sequence[Task]) -> Non
     )
     for name in dict.fromkeys(choice for task in tasks for choice in task.choices):
         parser.add_argument(f"--{name.replace('_', '-')}", **FLAGS[name])
+
+
+def not_negative(text: str) -> int:
+    """A whole number of an option, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A seed that every random generator here takes."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to 2^32 - 1")
+    return int(text)
 
 
 def choices(args: argparse.Namespace, **given: Any) -> Choices:

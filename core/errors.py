@@ -7,6 +7,12 @@ import errno
 import sys
 from collections.abc import Callable, Iterable
 
+# What a file system refuses, whatever the program does: full, read-only, not permitted, bad names.
+REFUSED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
+
 
 class RunError(Exception):
     """A run cannot go on. The message is one line: the values seen, what to do."""
@@ -57,7 +63,7 @@ def exit_status(run: Callable[[], None]) -> int:
     except BrokenPipeError:
         return 0  # the reader, head for one, has seen enough
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+        if error.errno not in REFUSED:
             raise
         print(f"trickbench: {error}; earlier checkpoints are intact", file=sys.stderr)
         return 2

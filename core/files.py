@@ -21,11 +21,18 @@ def sha256_of(path: Path) -> str:
 
 
 TEMPORARY = ".tmp"
+LONGEST = 200  # characters of a name; file systems take 255 bytes, and names get suffixes
 
 
 def file_name(*words: str) -> str:
-    """Words as a name that any file system takes: runs of other characters become a hyphen."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", " ".join(words))
+    """Words as a name that any file system takes: runs of other characters become a hyphen.
+
+    A name of more than `LONGEST` characters is cut, and ends in a hash of the whole.
+    """
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", " ".join(words))
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

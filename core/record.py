@@ -49,6 +49,8 @@ def _declared(stage: str) -> str:
 
 
 Stage = Annotated[str, AfterValidator(_declared)]
+# of a file beside the record: no path, not ".."
+FileName = Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -159,7 +161,7 @@ class Record(_Strict):
         default_factory=dict,
         description="what the run chose on held-out data, and its scores there",
     )
-    outputs: dict[str, Sha256] = Field(
+    outputs: dict[FileName, Sha256] = Field(
         default_factory=dict,
         description="files beside the record, and their hash: what was found, sample by sample ...",
     )

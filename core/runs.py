@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TextIO
 
+from core.errors import InputError
 from core.files import TEMPORARY, write_atomically
 from core.record import Record, RecordError, read
 
@@ -117,16 +118,40 @@ def begin(
     Returns:
         "finished" if this very run has its product, "resume" if it was begun, else "new". A
         directory of another identity is renamed `seed<k>.1`, `seed<k>.2` ...
+
+    Raises:
+        InputError: the directory's identity is damaged.
     """
     mark = run / "identity"
     if run.exists():
-        same = mark.is_file() and mark.read_text().strip() == identity
-        if same:
-            return "finished" if (run / product).is_file() else "resume"
+        if identity in _identities(mark):
+            if (run / product).is_file():
+                return "finished"
+            # of this very run, which was killed between its record and its product
+            (run / "record.json").unlink(missing_ok=True)
+            return "resume"
         if any(run.iterdir()):
             attempt = 1
             while run.with_name(f"{run.name}.{attempt}").exists():
                 attempt += 1
             run.rename(run.with_name(f"{run.name}.{attempt}"))
-    write_atomically(mark, f"{identity}\n".encode())
+    write_atomically(mark, f"{identity}\n{identity}\n".encode())
     return "new"
+
+
+def _identities(mark: Path) -> list[str]:
+    """The identity that a directory was opened for: the undamaged ones of the file's two copies.
+
+    Raises:
+        InputError: both are damaged.
+    """
+    if not mark.is_file():
+        return []
+    copies = [copy for copy in mark.read_bytes().split(b"\n") if copy]
+    whole = [copy.decode() for copy in copies if re.fullmatch(rb"[0-9a-f]{64}", copy)]
+    if not whole:
+        raise InputError(
+            f"{mark}: damaged: expected the same 64 hexadecimal digits twice. If the run is "
+            f"finished, keep it by renaming its directory; else remove the directory"
+        )
+    return whole

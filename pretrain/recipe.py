@@ -18,15 +18,16 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1, le=8192)]  # of the side of a square image
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Recipe:
-    """Everything that decides a classification run, apart from the data's place and the seed.
+    """Everything that decides a classification run but the seed and where the data are.
 
     Epochs may be fractions of one (a warm-up of half an epoch); resolutions are in pixels.
-    What has a default here is off by it.
+    Features with a default here are off by default.
     """
 
     arch: str
@@ -47,8 +48,8 @@ class Recipe:
     distill: str | None  # the recipe that trains the teacher
     distill_temperature: Positive
     mixup_alpha: NotNegative
-    train_resolution: Count
-    eval_resolution: Count
+    train_resolution: Pixels
+    eval_resolution: Pixels
     crop_ratio: Annotated[float, Field(gt=0, le=1)]  # evaluation: the crop's side over the shorter
     interpolation: Literal["bilinear", "bicubic"]
     hsv_jitter: Share  # hue, saturation and value are scaled by U[1 - jitter, 1 + jitter]
@@ -64,7 +65,7 @@ class Recipe:
     drop_path: Share = 0.0  # stochastic depth, of the last block
     ema_decay: Share = 0.0  # of averaged weights, which are then what the run yields
     accumulation: Count = 1  # micro-batches per step and device
-    limit: Count | None = None  # train on this many samples only, for a trial
+    limit: Count | None = None  # debug run: train on this many samples only
 
 
 def checked(what: str, values: dict[str, Any]) -> Recipe:

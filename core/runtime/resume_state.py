@@ -6,7 +6,7 @@ import contextlib
 import io
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,15 @@ def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from tensors_of(inner, f"{name}.{key}" if name else str(key))
 
 
-def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
+def load_state(
+    folder: Path, device: torch.device, keys: Collection[str] = ()
+) -> dict[str, Any] | None:
     """The newest undamaged resume state; None if the run has saved none yet.
 
     Damaged states are reported on standard error and renamed, so that they do not count as kept.
+
+    Args:
+        keys: what a state must have; one without is not this run's, and counts as damaged.
 
     Raises:
         InputError: all states are damaged.
@@ -84,6 +89,10 @@ def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
     for i, path in enumerate(found):
         try:
             state = read_state(path.read_bytes(), device)
+            if not isinstance(state, dict):
+                raise TypeError(f"expected a dict, found {type(state).__name__}")
+            if missing := sorted(set(keys) - state.keys()):
+                raise KeyError(f"no {', '.join(missing)} in it")
         except Exception as error:  # damaged bytes can raise anything
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             warning = f"trickbench: {path}: the saved state is damaged ({reason}); skipped"
@@ -100,16 +109,19 @@ def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
     return None
 
 
-def load_common_state(folder: Path, device: torch.device, count: str) -> dict[str, Any] | None:
+def load_common_state(
+    folder: Path, device: torch.device, count: str, keys: Collection[str] = ()
+) -> dict[str, Any] | None:
     """`load_state` in all processes, which must find the same state.
 
     Args:
         count: the state's key for the number of steps done: "step" or "iter".
+        keys: as in `load_state`.
 
     Raises:
         RunError: the processes found states of different steps.
     """
-    state = load_state(folder, device)
+    state = load_state(folder, device, {count, *keys})
     seen = distributed.from_all(None if state is None else state[count])
     if len(set(seen)) > 1:
         raise RunError(

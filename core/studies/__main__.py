@@ -46,10 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help=about, description=about)
     study.add_argument("action", choices=("plan", "run"), help="print the runs, or run them")
     study.add_argument("name", help="a file of configs/study, or the path of a YAML file")
-    study.add_argument("--seeds", type=int, nargs="+", help="in place of the study's own")
+    study.add_argument("--seeds", type=cli.seed, nargs="+", help="in place of the study's own")
     study.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
     study.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    study.add_argument("--workers", type=int, default=cli.default_workers())
+    study.add_argument("--workers", type=cli.not_negative, default=cli.default_workers())
     _add_engine(study)
     study.set_defaults(do=run_study, teacher=None, compile=False, strict=False)
     return parser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -43,7 +43,7 @@ class Study(BaseModel):
     protocol: str
     backbones: list[str] = Field(min_length=1)
     tasks: list[TaskChoices]
-    seeds: list[int] = [0]
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = [0]
     jobs: int | None = None
     threads: int | None = None
 

@@ -1,7 +1,7 @@
 """The training loop: from the saved step to the last, with an evaluation at each epoch's end.
 
-A run can be ended at any moment and given again: what is random follows from the seed and the step
-(`streams`), so the saved step with its weights and optimiser is all that has to be known.
+A run can be killed at any moment and resumed: all randomness follows from the seed and the step
+(`core.runtime.rng`), so a state holds the step, the weights and the optimiser.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def fit(job: Job) -> Outcome:
-    """Trains to the recipe's last step, from the newest saved state if there is one.
+    """Trains to the recipe's last step, resuming from the newest saved state if there is one.
 
     Raises:
         InputError: data, teacher or weights do not fit the recipe.

@@ -1,4 +1,4 @@
-"""One run's moving parts: model, optimiser, loss scaler, averaged weights; its steps; its state."""
+"""The trainer: model, optimiser, loss scaler and averaged weights; its steps and its state."""
 
 from __future__ import annotations
 
@@ -142,15 +142,16 @@ def precision(recipe: Recipe, device: torch.device) -> str:
     return recipe.precision if device.type == "cuda" else "fp32"
 
 
-# What a Trainer's state holds as it stands in it.
+# What a Trainer's state holds as it stands in it, and what it holds besides.
 STATE = (
     *("step", "skipped", "history", "right", "counted", "unreadable"),
     *("losses_of", "epoch_seconds", "seconds"),
 )
+MODULES = ("model", "optimiser", "scaler", "ema", "losses", "wall")
 
 
 class Trainer:
-    """The moving parts of a run, and how they are saved and taken up again."""
+    """Model, optimiser, loss scaler and counters of a run; their steps, saving and resuming."""
 
     def __init__(self, job: Job) -> None:
         recipe = job.recipe
@@ -212,12 +213,14 @@ class Trainer:
         return kind(self.job.test, recipe.eval_resolution, recipe.crop_ratio, recipe.interpolation)
 
     def resume(self) -> None:
-        """Goes on from the newest state, if there is one.
+        """Resumes from the newest state, if there is one.
 
         Raises:
-            RunError: the processes do not see the same one.
+            RunError: the processes found different states.
         """
-        state = resume_state.load_common_state(self.job.out, self.job.device, "step")
+        state = resume_state.load_common_state(
+            self.job.out, self.job.device, "step", (*STATE, *MODULES)
+        )
         if state is None:
             return
         self.raw.load_state_dict(state["model"])
@@ -253,11 +256,11 @@ class Trainer:
         resume_state.save_state(self.job.out, self.step, state, advice)
 
     def wall(self) -> float:
-        """Seconds that the run has taken, over all processes that it took one after the other."""
+        """Wall-clock seconds of the run, earlier interrupted processes included."""
         return time.perf_counter() - self.began
 
     def count(self, loss: Tensor, seconds: float) -> None:
-        """Adds a step to what is known of the epoch."""
+        """Adds a step to the counters of the epoch."""
         self.losses += loss
         self.losses_of += 1
         self.epoch_seconds += seconds
@@ -334,7 +337,7 @@ UNREADABLE = "unreadable.tsv"
 
 
 def write_unreadable(folder: Path, problems: Sequence[tuple[str, str]]) -> None:
-    """Leaves the list of files that could not be read, with the reasons, in the run's folder."""
+    """Writes the list of unreadable files, with the reasons, into the run directory."""
     if problems:
         lines = (f"{name}\t{reason}\n" for name, reason in problems)
         write_atomically(folder / UNREADABLE, "".join(lines).encode())

@@ -125,3 +125,15 @@ def test_schema_1_has_its_choices_in_names(
     assert old.schema_version == 1
     assert old.choices.given() == expected
     assert Record.model_validate_json(old.model_dump_json()) == old
+
+
+def test_a_row_of_many_settings_is_a_name_that_a_file_system_takes() -> None:
+    """Seven dotted options; two that differ in the last one alone are two rows."""
+    options = tuple(f"model.roi_head.bbox_roi_extractor.roi_layer.option{i}=7" for i in range(7))
+    others = (*options[:-1], f"{options[-1]}8")
+    names = {
+        choices.directory(TASKS["detect"], Choices(variant="best", cfg_options=given))
+        for given in (options, others)
+    }
+    assert len(names) == 2
+    assert all(len(name) <= 200 for name in names)

@@ -35,7 +35,15 @@ def test_options() -> None:
     assert (args.data, args.runs, args.cfg_options) == (Path("d"), Path("r"), ["a=1", "b=2"])
 
 
-@pytest.mark.parametrize("words", [["--prot", "demo"], ["--seed", "x"], ["--nonsense"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--prot", "demo"],
+        ["--nonsense"],
+        *(["--seed", seed] for seed in ("x", "-1", "4294967296", "1" * 23, "1.0", "")),
+        *(["--workers", workers] for workers in ("-1", "x")),
+    ],
+)
 def test_a_misspelt_option_is_refused(words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse(*words)

@@ -263,9 +263,9 @@ def test_the_same_run_again_is_a_new_attempt(make: Make, tmp_path: Path) -> None
 
 def test_an_unfinished_attempt_does_not_hide_a_finished_one(make: Make, tmp_path: Path) -> None:
     run = tmp_path / "demo" / "pretrain" / "best" / "seed0"
-    begin(run, "one")
+    begin(run, "1" * 64)
     record.write(make(), run / "record.json")
-    assert begin(run, "another") == "new"
+    assert begin(run, "2" * 64) == "new"
     assert newest_of_demo(tmp_path) == ([make()], [])
 
 
@@ -368,3 +368,13 @@ def test_a_folder_is_free_again_when_its_process_is_killed(tmp_path: Path) -> No
         assert claim(run) is None
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["../weights.npz", "/etc/passwd", "a/b", "..", "."])
+def test_an_output_outside_the_run_directory_is_refused(
+    name: str, make: Make, tmp_path: Path
+) -> None:
+    file = tmp_path / "record.json"
+    file.write_text(altered(make(), "outputs", to={name: "a" * 64}))
+    with pytest.raises(record.RecordError, match="outputs"):
+        record.read(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,3 +230,12 @@ def test_a_write_that_fails_leaves_the_old_files(
     for path, content in before.items():
         assert path.read_bytes() == content
     assert names(run) == [BEFORE, NEWEST]
+
+
+@pytest.mark.parametrize("planted", [{}, [1, 2], {"step": 15}, "text"])
+def test_a_planted_state_is_skipped(run: Path, planted: object, capsys: Any) -> None:
+    torch.save(planted, run / "state-000000099.pt")
+    found = resume_state.load_state(run, CPU, ("step", "model"))
+    assert found is not None
+    assert found["step"] == 12
+    assert "state-000000099.pt: the saved state is damaged" in capsys.readouterr().err

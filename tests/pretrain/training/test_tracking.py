@@ -90,7 +90,7 @@ def test_a_run_goes_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     out = tmp_path / "runs/mini/detect/best/seed0"
     out.mkdir(parents=True)
-    (out / "identity").write_text("0123456789abcdef\n")
+    (out / "identity").write_text("0123456789abcdef" * 4)
     wandb, mlflow = tracking.backends(("wandb", "mlflow"), out, "iter")
     assert wandb["init_kwargs"]["name"] == mlflow["run_name"] == "mini/detect/best/seed0"
     assert wandb["init_kwargs"]["id"] == "mini_detect_best_seed0-0123456789ab"
