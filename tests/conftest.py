@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
 
 from core.choices import of_schema_1
+from core.exchange import Exchange
 from core.record import Backbone, Cost, Dataset, Git, Metric, Record
+
+COST = Cost(
+    wall_s=2.0,
+    samples_per_s=240.0,
+    peak_memory_mb=100.0,
+    device="cpu",
+    devices=1,
+    precision="fp32",
+    device_hours=0.001,
+)
+STARTED = datetime(2025, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
 def make_record(
@@ -55,28 +67,48 @@ def make_record(
             "seed": seed,
             "work_dir": f"runs/demo/pretrain/{recipe}/seed{seed}",
         },
-        "cost": Cost(
-            wall_s=2.0,
-            samples_per_s=240.0,
-            peak_memory_mb=100.0,
-            device="cpu",
-            devices=1,
-            precision="fp32",
-            device_hours=0.001,
-        ),
+        "cost": COST,
         "versions": {"python": "3.12"},
         "git": Git(commit="c" * 40, clean=clean),
-        "started": datetime(2025, 1, 1, 12, 0, 0, tzinfo=UTC),
-        "finished": datetime(2025, 1, 1, 12, 0, 2, tzinfo=UTC),
+        "started": STARTED,
+        "finished": STARTED + timedelta(seconds=2),
     } | fields
-    chosen = {"task": chosen["stage"]} | chosen
-    if "choices" not in chosen:
-        plain = chosen | {"backbone": chosen["backbone"].model_dump()}
-        plain |= {"dataset": chosen["dataset"].model_dump()}
-        chosen["choices"] = of_schema_1(plain)
-    return Record(**chosen)
+    return Record(**with_choices({"task": chosen["stage"]} | chosen))
+
+
+def with_choices(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a record with the choices that its names tell, if it has none."""
+    if "choices" in fields:
+        return fields
+    plain = {name: fields[name].model_dump() for name in ("backbone", "dataset")}
+    return fields | {"choices": of_schema_1(fields | plain)}
 
 
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Record]:
     return make_record
+
+
+@pytest.fixture(scope="session")
+def make_about() -> Callable[..., Exchange]:
+    """Metadata of an exchange file, changed in what is given."""
+
+    def make(**changes: Any) -> Exchange:
+        about = dict(
+            architecture="resnet50d",
+            classes=8,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.2, 0.2, 0.2),
+            resolution=64,
+            crop_ratio=0.875,
+            interpolation="bilinear",
+            pretrained=True,
+            recipe="best",
+            protocol="demo",
+            seed=0,
+            dataset="demo/imagenet",
+            record_sha256="",
+        )
+        return Exchange(**about | changes)
+
+    return make

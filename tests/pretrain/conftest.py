@@ -115,25 +115,19 @@ SaveTeacher = Callable[..., Path]
 
 
 @pytest.fixture
-def save_teacher(tmp_path: Path) -> SaveTeacher:
+def save_teacher(tmp_path: Path, make_about: Callable[..., exchange.Exchange]) -> SaveTeacher:
     """Writes the exchange file of a randomly initialised teacher for a student's recipe."""
 
     def save(student: recipe.Recipe, classes: int = 3, **changes) -> Path:
         torch.manual_seed(9)
-        about = exchange.Exchange(
+        about = make_about(
             architecture="resnet18d_narrow",
             classes=classes,
             mean=student.mean,
             std=student.std,
             resolution=32,
-            crop_ratio=0.875,
-            interpolation="bilinear",
-            pretrained=True,
             recipe="teacher",
-            protocol="demo",
-            seed=0,
             dataset="tiny",
-            record_sha256="",
         )
         path = tmp_path / "teacher.safetensors"
         weights = architectures.create("resnet18d_narrow", classes).state_dict()
