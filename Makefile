@@ -1,5 +1,5 @@
-# trickbench's front door: sets up the environment and the demo data, then calls `trickbench`, which
-# knows what needs what. `make` alone explains.
+# Sets up the environment and the demo data, then calls `trickbench`, which plans and runs.
+# `make` alone prints the help.
 
 PROTOCOL ?= demo
 SEED ?= 0
@@ -8,7 +8,7 @@ RUNS ?= runs
 GPUS ?= 1
 BASE_PYTHON ?= python3
 
-# PYTHON= names an environment that the user already has, in place of .venv
+# PYTHON= names an environment that the user already has, instead of .venv
 ifeq ($(origin PYTHON),undefined)
 PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/.ready
@@ -19,7 +19,7 @@ TRICKBENCH = $(PYTHON) -m trickbench
 option = $(if $(2),--$(1) $(2))
 PLACES = --data '$(DATA)' --runs '$(RUNS)' $(call option,workers,$(WORKERS)) \
 	$(if $(filter-out 1,$(GPUS)),--gpus $(GPUS)) $(call option,jobs,$(JOBS)) $(if $(DRY_RUN),--dry-run)
-# Of a protocol, only the demo's data are made here; others are downloaded (docs/data.md).
+# Only the demo's data is made here; other protocols' is downloaded (docs/data.md).
 DEMO_DATA := $(DATA)/demo/manifest.json
 DATA_READY := $(if $(filter demo,$(PROTOCOL)),$(DEMO_DATA))
 
@@ -27,29 +27,31 @@ DATA_READY := $(if $(filter demo,$(PROTOCOL)),$(DEMO_DATA))
 help:
 	@echo 'trickbench: which backbone, trained how, transfers best?'
 	@echo
-	@echo '  make demo                      everything on rendered data: two CPU cores, minutes'
+	@echo '  make demo                      every stage on rendered data: two CPU cores, minutes'
 	@echo '  make test                      style, types and tests'
 	@echo
 	@echo '  make pretrain VARIANT=best     train a backbone; its teacher first, if it has one'
-	@echo '  make recipes                   list what there is to train'
+	@echo '  make recipes                   list the recipes'
 	@echo '  make evaluate VARIANT=best     top-1 and top-5 (RESOLUTIONS="160 224" CROP_RATIOS="0.95 1.0")'
 	@echo '  make detect   VARIANT=best     Faster R-CNN on it       (DETECTOR=fpn)'
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
-	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=finetune, knn ...)'
+	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear, finetune, knn ...)'
 	@echo '  make tables                    print and write the tables of all records'
 	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex, html or csv, ROWS=mine)'
 	@echo '  make tricks                    what each trick added, with intervals'
 	@echo '  make report                    one HTML page with tables, figures and records (make figures)'
-	@echo '  make mini-cpu ARCHIVES=DIR     recipes through four tasks on small real data, on two cores'
-	@echo '  make mini ARCHIVES=DIR         more of them, on one GPU            (SEEDS="0 1 2")'
-	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the mini data'
+	@echo '  make mini-cpu ARCHIVES=DIR     a study on small real data, two CPU cores: data, runs, tables'
+	@echo '  make mini ARCHIVES=DIR         a larger one, on one GPU            (SEEDS="0 1 2" JOBS=2)'
+	@echo '  make records PROTOCOL=mini     the runs of a study alone; those that are done are skipped'
+	@echo '  make data PROTOCOL=mini ARCHIVES=DIR         unpack, build and check the data'
 	@echo
-	@echo '  PROTOCOL=demo|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
-	@echo '  BACKBONE=random:resnet50d, timm:NAME or file:PATH,arch=NAME  in place of VARIANT='
-	@echo '  ARCH=resnet18 (any of timm) in place of the recipe'\''s own architecture'
-	@echo '  TEACHER=backbone.safetensors  LIMIT=500  TRAIN_SIZE=1000  OPTIONS="epochs=1"  WORKERS=4'
-	@echo '  COMPILE=1  STRICT=1  of a pretraining    TRACK="wandb mlflow"'
-	@echo '  PYTHON=python  an environment of your own in place of .venv'
+	@echo '  PROTOCOL=demo|mini-cpu|mini|paper  SEED=0  DATA=data  RUNS=runs  GPUS=8  DATASET=NAME'
+	@echo '  DRY_RUN=1  print the commands of a task or of records, and run nothing'
+	@echo '  BACKBONE=random:resnet50d, timm:NAME or file:PATH,arch=NAME  instead of VARIANT='
+	@echo '  ARCH=resnet18 (any of timm) instead of the recipe'\''s own architecture'
+	@echo '  TEACHER=backbone.safetensors  OPTIONS="epochs=1"  TRAIN_SIZE=1000  LIMIT=500 (a debug run)'
+	@echo '  COMPILE=1  STRICT=1 (pretraining)  TRACK="wandb mlflow"  WORKERS=4'
+	@echo '  PYTHON=python  use this environment instead of .venv'
 
 # --- set-up -----------------------------------------------------------------------------------
 
@@ -63,7 +65,7 @@ help:
 		--no-build-isolation --editable .
 	touch $@
 
-# The newest versions that fit together on Linux, for both Pythons; needs uv. Look at what changed.
+# The newest versions that fit together on Linux, for both Pythons; needs uv. Review the diff.
 .PHONY: lock
 lock:
 	grep '^#' requirements.lock > requirements.tmp
@@ -90,7 +92,7 @@ $(DEMO_DATA): $(wildcard demo/*.py) | $(ENVIRONMENT)
 recipes: | $(ENVIRONMENT)
 	@$(TRICKBENCH) recipes
 
-# --- tasks: each after the pretraining of its backbone, which is after its teacher -------------
+# --- tasks: `trickbench run` first pretrains the backbone and its teacher --------------------
 
 .PHONY: pretrain evaluate detect segment probe
 pretrain evaluate detect segment probe: $(DATA_READY) | $(ENVIRONMENT)
@@ -124,7 +126,7 @@ $(BAG_OF_TRICKS): table%: | $(ENVIRONMENT)
 	@$(PYTHON) -m results table bag-of-tricks/$* --protocol $(PROTOCOL) --runs $(RUNS) \
 		$(if $(FORMAT),--format $(FORMAT)) $(if $(ROWS),--rows $(ROWS))
 
-# --- studies: every backbone on every task of configs/study ------------------------------------
+# --- studies: the backbones and tasks of configs/study -----------------------------------------
 
 .PHONY: demo mini mini-cpu records
 demo: $(DEMO_DATA)

@@ -1,4 +1,4 @@
-# BCCD's own train and val lists, to choose a detector's settings on: never the test pictures.
+# BCCD's own train and val lists, to choose a detector's settings on: never the test images.
 _base_ = "bccd.py"
 
 mirrors = "bccd-val"

@@ -1,4 +1,4 @@
-# CamVid's own val pictures in place of its test pictures, to choose a segmenter's settings on.
+# CamVid's own val images in place of its test images, to choose a segmenter's settings on.
 _base_ = "camvid.py"
 
 mirrors = "camvid-val"

@@ -1,4 +1,4 @@
-# Stanford Cars (Krause et al., 2013), by the lists of its devkit. Its first home is no more.
+# Stanford Cars (Krause et al., 2013), by the lists of its devkit. Its original site is gone.
 mirrors = "stanford-cars"
 layout = "stanford-cars"  # cars_train, cars_test, devkit
 root = "stanford_cars"

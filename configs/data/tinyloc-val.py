@@ -1,4 +1,4 @@
-# The training part of tinyloc in two, to choose a detector's settings on: never the test pictures.
+# The training part of tinyloc in two, to choose a detector's settings on: never the test images.
 _base_ = "tinyloc.py"
 
 mirrors = "tinyloc-val"

@@ -1,4 +1,4 @@
-# What both detectors share: VOC's pictures, and the schedule of GluonCV's Faster R-CNN.
+# What both detectors share: VOC's images, and the schedule of GluonCV's Faster R-CNN.
 
 scale = (1000, 600)  # longer and shorter side, at most
 train_pipeline = [
@@ -30,9 +30,9 @@ test_dataloader = dict(
 )
 test_evaluator = dict(type="VocMap")
 
-limit = None  # train on this many pictures only, for a trial
+limit = None  # debug run: train on this many images only
 
-# 4 GPUs x 1 picture; another total batch scales the learning rate with it
+# 4 GPUs x 1 image; another total batch scales the learning rate with it
 total_batch_size = 4
 optim_wrapper = dict(
     type="OptimWrapper",

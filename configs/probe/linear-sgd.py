@@ -1,6 +1,6 @@
-# The second linear probe: the classifier alone, by SGD, on random crops and flips of the training
-# pictures, the backbone frozen and in evaluation mode; no weight decay, the rate chosen on held-out
-# pictures. After the linear evaluation of DINO (arXiv 2104.14294, section 3.2) and those before it.
+# The second linear probe: SGD trains the classifier alone, on random crops and flips. The backbone
+# is frozen and in evaluation mode. There is no weight decay, and the rate is chosen on held-out
+# images. After the linear evaluation of DINO (arXiv 2104.14294, section 3.2).
 # make probe VARIANT=best DATASET=cifar10 MODE=linear-sgd PROTOCOL=paper GPUS=8
 
 _base_ = "finetune.py"

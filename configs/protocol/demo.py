@@ -1,4 +1,4 @@
-# Rendered data, two CPU cores, minutes: shows that every stage works, not what photographs do.
+# Rendered data, two CPU cores, minutes: shows that every stage works. No claim about photographs.
 name = "demo"
 note = "rendered data and tiny networks"
 
@@ -11,7 +11,7 @@ architectures = dict(
     resnet152d="resnet18d_narrow",
 )
 
-# The papers' data sets, and what is read in their place: files of configs/data.
+# The papers' datasets, and what is read in their place: files of configs/data.
 datasets = dict(
     imagenet="demo/imagenet",
     places365="demo/places365",
@@ -35,7 +35,7 @@ linear_sgd = dict(
     resolution=64 / 224,
     grid=dict(lr=(0.1,), epochs=(100,)),  # no choice
 )
-# Linear probes see their pictures at these pixels.
+# Linear probes see their images at this resolution.
 linear = dict(resolution=64)
 
 # Single settings of the tasks' configs, by their dotted names.

@@ -48,7 +48,7 @@ test_evaluator = dict(type="ConfusionMetric")
 # factors on the base size, each also mirrored, of a second test; none without them
 multi_scale = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
-limit = None  # train on this many pictures only, for a trial
+limit = None  # debug run: train on this many images only
 
 # 4 GPUs x 4 crops; another total batch scales the learning rate with it
 total_batch_size = 16
