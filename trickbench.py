@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from core.tasks import TASKS
+from core.tasks import TASKS, about
 
 TASK_MODULES = {
     task.command[0]: ("pretrain.__main__" if task.makes_backbone else "downstream.__main__")
@@ -16,10 +16,7 @@ COMMANDS = {
     "study": ("core.studies.__main__", "plan or run many backbones on many tasks"),
     "recipes": ("pretrain.recipes_command", "list the recipes, or compare two"),
     "recipes ablations": ("results.commands.ablations", "Strikes Back's ablations, as commands"),
-    **{
-        command: (module, next(it.about for it in TASKS.values() if it.command[0] == command))
-        for command, module in TASK_MODULES.items()
-    },
+    **{command: (module, about(command)) for command, module in TASK_MODULES.items()},
     "import": ("downstream.__main__", "turn a checkpoint of any style into the exchange file"),
     "data": ("downstream.__main__", "unpack, build and check a protocol's data"),
     "tables": ("results.__main__", "print and write the tables of all records"),
@@ -40,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: trickbench COMMAND [OPTIONS]   (trickbench COMMAND --help for its options)\n")
         print("Which backbone, trained how, transfers best? Ours beside the papers' figures.\n")
-        for name, (_, about) in COMMANDS.items():
-            print(f"  {name:<18} {about}")
+        for name, (_, said) in COMMANDS.items():
+            print(f"  {name:<18} {said}")
         print("\nmake help lists the targets that also set up the environment and the demo data")
         return 0
     words = 2 if " ".join(arguments[:2]) in COMMANDS else 1

@@ -28,7 +28,9 @@ FLAGS: dict[str, dict[str, Any]] = {
 
 def add_arguments(parser: argparse.ArgumentParser, tasks: Sequence[Task]) -> None:
     """The options of these tasks, which one command starts."""
-    parser.add_argument("--protocol", default="demo", help="demo, mini or paper (default: demo)")
+    parser.add_argument(
+        "--protocol", default="demo", help="demo, mini-cpu, mini or paper (default: demo)"
+    )
     parser.add_argument("--seed", type=seed, default=0, help="0 to 2^32 - 1")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")

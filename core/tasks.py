@@ -213,6 +213,14 @@ PROBES = tuple(task.name for task in _ALL if task.is_probe)
 COMPARED = tuple(task.name for task in _ALL if task.compared)
 
 
+def about(command: str) -> str:
+    """The line of help of a command of `trickbench`."""
+    first, *others = of_command(command)
+    return (
+        "probe a frozen backbone (linear, k-NN, scores), or fine-tune it" if others else first.about
+    )
+
+
 def of_command(command: str) -> list[Task]:
     """The tasks that a command of `trickbench` starts: several for `probe`, else one."""
     return [task for task in _ALL if task.command[0] == command]

@@ -11,17 +11,12 @@ from core.errors import InputError, exit_status
 from core.execution import Run
 from core.runtime import tracking
 from core.studies.graph import pretraining_of
-from core.tasks import PROBES, TASKS, Task, of_command
+from core.tasks import PROBES, TASKS, Task, about, of_command
 from downstream import prepare_data
 from downstream.backbones import sources
 from downstream.task import DownstreamRun
 
-COMMANDS = {
-    "evaluate": TASKS["evaluate"].about,
-    "detect": TASKS["detect"].about,
-    "segment": TASKS["segment"].about,
-    "probe": "linear or k-NN probe of a frozen backbone, its scores, or fine-tuning",
-}
+COMMANDS = dict.fromkeys(it.command[0] for it in TASKS.values() if not it.makes_backbone)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,8 +25,9 @@ def main(argv: list[str] | None = None) -> int:
         prog="trickbench", description="Puts a backbone to work on a downstream task."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, about in COMMANDS.items():
-        command = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+    for name in COMMANDS:
+        said = about(name)
+        command = commands.add_parser(name, help=said, description=said, allow_abbrev=False)
         cli.add_arguments(command, of_command(name))
         command.add_argument("--variant", help="a recipe of ours, for example best")
         command.add_argument("--backbone", help=sources.KINDS)
@@ -49,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:
-    about = "unpack and check a protocol's data; `data list`, and `data check NAME` for one set"
-    command = commands.add_parser("data", help=about, description=about)
+    said = "unpack and check a protocol's data; `data list`, and `data check NAME` for one set"
+    command = commands.add_parser("data", help=said, description=said)
     command.add_argument("what", nargs="?", choices=("list", "check"))
     command.add_argument("name", nargs="?", help="of the dataset to check: a file of configs/data")
     command.add_argument("--protocol", help="whose datasets to prepare, or to list")
@@ -60,8 +56,8 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_import(commands: argparse._SubParsersAction) -> None:
-    about = "turn a checkpoint into the exchange file, and say what became of each tensor"
-    command = commands.add_parser("import", help=about, description=about)
+    said = "turn a checkpoint into the exchange file, and say what became of each tensor"
+    command = commands.add_parser("import", help=said, description=said)
     command.add_argument("backbone", help=f"a recipe of ours, {sources.KINDS}")
     command.add_argument("--protocol", default="paper", help="of the recipe (default: paper)")
     command.add_argument("--seed", type=int, default=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from core import cli, configs
 from core.errors import InputError, RunError, exit_status, unknown
 from core.execution import Run
 from core.studies import graph, local, spec
-from core.tasks import DETECTORS, PROBES, TASKS, of_command
+from core.tasks import DETECTORS, PROBES, TASKS, about, of_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,13 +23,13 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trickbench")
     commands = parser.add_subparsers(dest="command", required=True)
-    about = "run a task, and first the pretraining of its backbone and the teachers it needs"
-    tasks = commands.add_parser("run", help=about, description=about).add_subparsers(
+    said = "run a task, and first the pretraining of its backbone and the teachers it needs"
+    tasks = commands.add_parser("run", help=said, description=said).add_subparsers(
         dest="task", required=True
     )
     for name in dict.fromkeys(task.command[0] for task in TASKS.values()):
         found = of_command(name)
-        command = tasks.add_parser(name, help=found[0].about, allow_abbrev=False)
+        command = tasks.add_parser(name, help=about(name), allow_abbrev=False)
         cli.add_arguments(command, found)
         command.add_argument("--variant", help="a recipe of ours, for example best")
         if not found[0].makes_backbone:
@@ -42,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_pretraining(command)
         _add_engine(command)
         command.set_defaults(do=run_task)
-    about = "run every backbone on every task, in the order that they need each other"
-    study = commands.add_parser("study", help=about, description=about)
+    said = "run every backbone on every task, in the order that they need each other"
+    study = commands.add_parser("study", help=said, description=said)
     study.add_argument("action", choices=("plan", "run"), help="print the runs, or run them")
     study.add_argument("name", help="a file of configs/study, or the path of a YAML file")
     study.add_argument("--seeds", type=cli.seed, nargs="+", help="in place of the study's own")
@@ -138,7 +137,7 @@ def _execute(
     needs = {out: needed for out, (_, needed) in planned.items()}
     if args.dry_run:
         for out in local.in_order(needs):
-            print(shlex.join(commands[out][1:]))
+            print(local.shown(commands[out]))
         return
     jobs = args.jobs or len(os.sched_getaffinity(0))
     if status := local.execute(commands, needs, jobs, threads):

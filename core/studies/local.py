@@ -23,6 +23,11 @@ def launch(words: Sequence[str], gpus: int) -> list[str]:
     return [sys.executable, *(several if gpus > 1 else []), "-m", "trickbench", *words]
 
 
+def shown(command: Sequence[str]) -> str:
+    """A command line as one would type it, with the interpreter's name alone."""
+    return shlex.join(["python", *command[1:]])
+
+
 def in_order(needs: Mapping[Path, frozenset[Path]]) -> list[Path]:
     """Runs, each after what it needs."""
     return list(TopologicalSorter(needs).static_order())
@@ -90,7 +95,7 @@ def execute(
 
 def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen:
     """Starts a command in a session of its own: Ctrl-C reaches this process alone."""
-    print(shlex.join(command[1:]), flush=True)
+    print(shown(command), flush=True)
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
