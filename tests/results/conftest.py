@@ -13,28 +13,28 @@ from core import files, record
 from core.record import Record
 from core.runs import run_folder
 from results import figures
-from results.figures.drawing import Material, Plot
+from results.figures.drawing import FigureInputs, Plot
 from results.papers.tables import TABLES
 from results.report import page
 from results.store import query
 
 
 @pytest.fixture
-def material() -> Callable[..., Material]:
+def inputs() -> Callable[..., FigureInputs]:
     """Records written where their runs would be, for figures."""
 
-    def keep(runs: Path, *records: Record, data: Path | None = None) -> Material:
+    def keep(runs: Path, *records: Record, data: Path | None = None) -> FigureInputs:
         by_file = {}
         for run in records:
             folder = run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
             record.write(run, folder / "record.json")
             by_file[folder / "record.json"] = run
-        return Material("demo", by_file, data)
+        return FigureInputs("demo", by_file, data)
 
     return keep
 
 
-def named(found: Material, name: str) -> Material:
+def named(found: FigureInputs, name: str) -> FigureInputs:
     """The same, each record with the hash of such a file beside it."""
     records = {
         path: run.model_copy(
@@ -42,22 +42,22 @@ def named(found: Material, name: str) -> Material:
         )
         for path, run in found.records.items()
     }
-    return Material(found.protocol, records, found.data)
+    return FigureInputs(found.protocol, records, found.data)
 
 
 @pytest.fixture
-def with_outputs() -> Callable[[Material, str], Material]:
+def with_outputs() -> Callable[[FigureInputs, str], FigureInputs]:
     return named
 
 
 @pytest.fixture
-def with_history() -> Callable[[Material], Material]:
+def with_history() -> Callable[[FigureInputs], FigureInputs]:
     """Puts four epochs of two steps beside each record: top-1 rises evenly, the loss is 4 / epoch.
 
     The learning rate of step s is 1 / (1 + s).
     """
 
-    def train(found: Material) -> Material:
+    def train(found: FigureInputs) -> FigureInputs:
         for path, run in found.records.items():
             top1 = run.metrics["top1"].value
             history = [
@@ -127,9 +127,9 @@ def keep(runs: Path, run: Record) -> None:
 def html_of(runs: Path, protocol: str = "demo") -> str:
     """The page of records below a folder, with three of the figures."""
     records, skipped = query.by_file(runs, protocol)
-    material = Material(protocol, records)
-    drawn = [figures.draw(name, material) for name in ("smoothing-gap", "seeds", "transfer")]
-    return page.page(material, TABLES, drawn, runs, skipped)
+    inputs = FigureInputs(protocol, records)
+    drawn = [figures.draw(name, inputs) for name in ("smoothing-gap", "seeds", "transfer")]
+    return page.page(inputs, TABLES, drawn, runs, skipped)
 
 
 @pytest.fixture(scope="session")

@@ -89,12 +89,12 @@ def test_one_table_in_any_format(runs: Path, capsys: pytest.CaptureFixture[str])
     common = ("--protocol", "demo", "--runs", runs)
     assert r"\toprule" in printed(capsys, "table", "bag-of-tricks/8", *common, "--format", "latex")
     assert "| mine" in printed(capsys, "table", "table8", *common, "--rows", "mine")
-    out = runs / "page.html"
-    args = ("--format", "html", "--out", out)
+    out = runs / "table.csv"
+    args = ("--format", "csv", "--out", out)
     assert printed(capsys, "table", "bag-of-tricks/8", *common, *args) == ""
-    assert out.read_text().startswith("<!DOCTYPE html>")
+    assert out.read_text().startswith("base model,top1,")
     assert main(["table", "bag-of-tricks/88", "--protocol", "demo", "--runs", str(runs)]) == 1
-    assert "no table 'bag-of-tricks/88'; there are bag-of-tricks/1" in capsys.readouterr().err
+    assert "no table 'bag-of-tricks/88'; the tables are bag-of-tricks/1" in capsys.readouterr().err
 
 
 def test_damaged_records_are_counted_and_left_out(
@@ -138,7 +138,7 @@ def test_debug_runs_stay_out_of_tables(
     keep(runs, make(recipe="mine", stage="detect", mirrors="voc-val", task="detect-demo-voc-val"))
     out = printed(capsys, "compare", "--protocol", "demo", "--runs", runs)
     assert "| mine" not in out
-    assert "5 debug runs: on part of the training data, on a validation part" in out
+    assert "5 debug runs: on part of the data, on a validation split" in out
 
 
 @pytest.mark.parametrize("task", ["detect", "detect-fpn", "detect-voc", "detect-c4-demo-voc"])
@@ -173,15 +173,18 @@ def test_compare_sorts_and_marks_the_best(runs: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--backbones", "bets"), "no record of backbone 'bets'; there are best, d-efficient"),
-        (("--tasks", "segment"), "no record of task 'segment'; there are detect, linear-cifar10"),
-        (("--metric", "ap"), "no such record has ap; there are map, top1, params_m"),
+        (("--backbones", "bets"), "no record matches backbone 'bets'; found: best, d-efficient"),
+        (("--tasks", "segment"), "no record matches task 'segment'; found: detect, linear-cifar10"),
+        (
+            ("--metric", "ap"),
+            "no selected record has the metric ap; known metrics: map, top1, params_m",
+        ),
         (("--sort", "map"), "--sort 'map': the columns are detect map, linear"),
         (
             ("best", "d-efficient", "--backbones", "cosine", "--sort", "map"),
-            "--backbones, --sort: for a table, not for the sentences on best and d-efficient",
+            "--backbones, --sort: only for tables; to compare best and d-efficient, leave it out",
         ),
-        (("best", "d-efficient", "--format", "markdown"), "--format: for a table"),
+        (("best", "d-efficient", "--format", "markdown"), "--format: only for tables"),
     ],
 )
 def test_compare_names_what_there_is(
@@ -220,7 +223,7 @@ def test_runs_are_listed_and_filtered(
     some = printed(capsys, "runs", "list", "--runs", runs, "config.lr=0.1", "task=detect")
     assert len(some.splitlines()) == 1 + 2
     assert main(["runs", "list", "--runs", str(runs), "detect"]) == 1
-    assert "'detect' is not of the form FIELD=PATTERN" in capsys.readouterr().err
+    assert "'detect': expected FIELD=PATTERN" in capsys.readouterr().err
 
 
 def test_a_run_is_shown_and_two_are_compared(
@@ -323,7 +326,7 @@ def test_exported_runs_have_what_was_kept_by_image(
 
     path.with_name("correct.npz").write_bytes(b"other")
     assert main([*map(str, words)]) == 1
-    assert "not the file that the record names" in capsys.readouterr().err
+    assert "its hash is not the one in the record" in capsys.readouterr().err
 
 
 def test_verify_finds_every_changed_byte(
@@ -359,4 +362,4 @@ def test_verify_checks_the_sums_and_the_outputs(
     out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
     assert f"wrong: {path}: SHA256SUMS has {'0' * 12}" in out
     assert f"wrong: {path.with_name('boxes.txt')}: " in out
-    assert f"not verified: {path.with_name('gone')}: not here" in out
+    assert f"not verified: {path.with_name('gone')}: missing" in out

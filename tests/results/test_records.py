@@ -20,7 +20,7 @@ def test_every_hash_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "verify", "--runs", str(RECORDS)]) == 0
     # only weights are not published
     absent = [line for line in capsys.readouterr().out.splitlines() if "not verified:" in line]
-    assert all(line.endswith("backbone.safetensors: not here") for line in absent)
+    assert all(line.endswith("backbone.safetensors: missing") for line in absent)
 
 
 def test_every_record_names_a_clean_commit() -> None:

@@ -54,7 +54,7 @@ def test_the_coefficients_are_scipys_over_means_of_seeds(runs: list[Record]) -> 
             assert found == pytest.approx(of(x, y).statistic, abs=0.005)
 
 
-def test_nothing_to_foretell(make: Make) -> None:
+def test_nothing_to_correlate(make: Make) -> None:
     with pytest.raises(RecordError, match="MODE=finetune"):
         transferability.grid(Index([make()]))
 
@@ -68,5 +68,5 @@ def test_the_command(
     words = ["transfer", "--protocol", "demo", "--runs", str(tmp_path)]
     assert main([*words, "--scores"]) == 0
     shown = capsys.readouterr().out
-    assert "How well do scores foretell fine-tuning? (protocol demo)" in shown
+    assert "Transferability scores against fine-tuning (protocol demo)" in shown
     assert "transferability-cifar10 logme" in shown

@@ -169,7 +169,7 @@ def test_what_cannot_be_compared_is_told_and_hides_nothing_else(
     assert line(grid, "cosine decay")[LINEAR] != "-"
     (note,) = (it for it in grid.notes if "not compared" in it)
     assert note.startswith("linear-cifar10 top1, d-efficient: not compared: ")
-    assert "not of the same test" in note
+    assert "cannot be compared" in note
 
 
 def test_no_number_no_line_and_no_table(add: Callable, tmp_path: Path) -> None:
@@ -178,15 +178,15 @@ def test_no_number_no_line_and_no_table(add: Callable, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="the one before it"):
         shown(tmp_path)
     add("smooth", 0.8, task="linear-places365", fingerprint="f" * 64)
-    with pytest.raises(RecordError, match=r"smooth: not compared: .*not of the same test"):
+    with pytest.raises(RecordError, match=r"smooth: not compared: .*cannot be compared"):
         shown(tmp_path)
 
 
 def test_what_is_not_sure_says_so(make: Make) -> None:
     runs = [make(recipe=recipe) for recipe in ("smooth", "cosine")]
     grid = tricks.grid(Index(runs), dict.fromkeys(map(run_name, runs), Path()), published.load())
-    (note,) = (it for it in grid.notes if "how surely cannot be said" in it)
-    assert "wants two on each side" in note
+    (note,) = (it for it in grid.notes if "significance cannot be tested" in it)
+    assert "needs at least two seeds per backbone" in note
     assert not any("Holm" in it for it in grid.notes)
 
 
@@ -206,4 +206,4 @@ def test_the_command(add: Callable, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*words, "--out", str(tmp_path / "tricks.csv"), "--format", "csv"]) == 0
     assert (tmp_path / "tricks.csv").read_text().startswith("adds,recipe,compared with,")
     assert main([*words, "--resamples", "10"]) == 1
-    assert "10 resamples cannot tell" in capsys.readouterr().err
+    assert "10 resamples are too few" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from results.tables.fill import Table, build
 
 Make = Callable[..., Record]
 
-DECLARED = {declaration.name: declaration for declaration in TABLES}
+DECLARED = {spec.name: spec for spec in TABLES}
 FIGURES = published.load()
 
 
@@ -82,8 +82,11 @@ def test_a_recipe_itself_stands_in_all_rows_that_have_its_settings(make: Make) -
 
 
 def test_ablations_are_labelled_as_their_folders_are() -> None:
-    own = {name: recipe.from_config(configs.read("pretrain", name), name) for name in ablations.OWN}
-    for name, settings in ablations.OWN.items():
+    own = {
+        name: recipe.from_config(configs.read("pretrain", name), name)
+        for name in ablations.DEFAULTS
+    }
+    for name, settings in ablations.DEFAULTS.items():
         assert {key: getattr(own[name], key) for key in settings} == settings
     for run in ablations.runs():
         chosen = Choices(variant=run.recipe, cfg_options=run.options)

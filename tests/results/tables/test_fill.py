@@ -13,11 +13,11 @@ from results.papers import published
 from results.papers.tables import TABLES
 from results.tables.fill import Table, build
 from results.tables.render import to_csv, to_markdown
-from results.tables.spec import Declaration
+from results.tables.spec import TableSpec
 
 Make = Callable[..., Record]
 
-DECLARED: dict[str, Declaration] = {declaration.file: declaration for declaration in TABLES}
+DECLARED: dict[str, TableSpec] = {spec.file: spec for spec in TABLES}
 FIGURES = published.load()
 
 
@@ -28,7 +28,7 @@ def table(file: str, *records: Record, skipped: tuple[str, ...] = ()) -> Table:
 def as_rows(built: Table) -> dict[str, dict[str, str]]:
     """A table's CSV, read back: by the first column, then by the header."""
     lines = list(csv.DictReader(to_csv(built).splitlines()))
-    return {line[built.declaration.row_heading]: line for line in lines}
+    return {line[built.spec.row_heading]: line for line in lines}
 
 
 def random_backbone(architecture: str = "resnet50d") -> Backbone:
@@ -71,7 +71,7 @@ def test_headers_are_exact(make: Make) -> None:
         "table7": f"model,{measured('val_top1', 'val_top5', 'test_top1', 'test_top5')}",
         "table8": f"base model,{measured('top1', 'map')}",
         "table9": f"base model,{measured('top1', 'pix_acc', 'miou')}",
-        "strikes-back-table5": f"data set,{measured('pytorch', 'a1', 'a2', 'a3')}",
+        "strikes-back-table5": f"dataset,{measured('pytorch', 'a1', 'a2', 'a3')}",
         "probes": "backbone",
     }
 
@@ -263,7 +263,7 @@ def test_a_single_seed_has_no_deviation(detect: Make) -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"fingerprint": "e" * 64}, "data set fingerprint: aaaaaaaaaaaa and eeeeeeeeeeee"),
+        ({"fingerprint": "e" * 64}, "dataset fingerprint: aaaaaaaaaaaa and eeeeeeeeeeee"),
         ({"samples": 60}, "number of samples: 120 and 60"),
         ({"split": "test"}, "split: val and test"),
         ({"config": {"lr": 0.2}}, "config lr: 0.1 and 0.2"),
@@ -285,13 +285,13 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(
 def test_one_seed_does_not_count_twice(detect: Make) -> None:
     built = table("table8", detect(80.0), detect(80.0))
     assert as_rows(built)["+ distill w/ mixup"]["map"] == "-"
-    assert any("detect/best/seed0 was handed over twice" in note for note in built.notes)
+    assert any("detect/best/seed0 appears twice" in note for note in built.notes)
 
 
 def test_a_fraction_is_not_shown_as_a_percentage(detect: Make) -> None:
     built = table("table8", detect(0.81, unit="1"))
     assert as_rows(built)["+ distill w/ mixup"]["map"] == "-"
-    assert any("has map in '1', and the table is in %" in note for note in built.notes)
+    assert any("has map in '1', expected %" in note for note in built.notes)
 
 
 def test_a_table_is_of_one_protocol(make: Make) -> None:
@@ -344,8 +344,8 @@ def test_notes_tell_what_was_measured(make: Make, detect: Make) -> None:
         + print_of_data,
         "mAP of + distill w/ mixup: 11-point AP at IoU 0.5, 120 samples of split test of demo-voc, "
         f"in place of voc {print_of_data}",
-        "1 of 3 records come from an uncommitted tree",
-        "1 of 3 records do not know their commit",
+        "1 of 3 records were made with uncommitted changes",
+        "1 of 3 records have no known commit",
         "records skipped: 1",
         "skipped: runs/demo/x/record.json: seed: Field required",
     )
