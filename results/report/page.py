@@ -177,31 +177,19 @@ def shown(table: Table, found: Sequence[Entry]) -> ShownTable:
     grid = render.grid(table)
     by_run = {id(entry.run): entry for entry in found}
     places = _own_places(table, grid.head)
-    lines = []
-    for i, line in enumerate(grid.lines):
-        links = {}
-        for place, cell in zip(places, table.cells[i], strict=True):
+    links = {}
+    for i, cells in enumerate(table.cells):
+        for place, cell in zip(places, cells, strict=True):
             here = [by_run[id(run)] for run in cell.runs]
             if here and place is not None:
-                links[place] = here[0].anchor if len(here) == 1 else here[0].group
-        lines.append(
-            [
-                ShownCell(
-                    text=text,
-                    order=shown_order(text) if j else text,
-                    href=links.get(j) if text != DASH else None,
-                    bold=(i, j) in grid.bold,
-                )
-                for j, text in enumerate(line)
-            ]
-        )
-    return ShownTable(f"table-{table.spec.file}", grid, lines)
+                links[i, place] = here[0].anchor if len(here) == 1 else here[0].group
+    return _shown_grid(f"table-{table.spec.file}", grid, links)
 
 
 def _tricks(index: Index, records: Mapping[Path, Record], figures: Published) -> list[ShownTable]:
     """What each trick added; empty if there is no pair of recipes to compare."""
     try:
-        return [_plain("table-tricks", tricks.grid(index, query.folders(records), figures))]
+        return [_shown_grid("table-tricks", tricks.grid(index, query.folders(records), figures))]
     except RecordError:
         return []
 
@@ -209,16 +197,23 @@ def _tricks(index: Index, records: Mapping[Path, Record], figures: Published) ->
 def _correlations(index: Index, figures: Published) -> list[ShownTable]:
     """Correlations of source and downstream accuracy; empty if there are none."""
     try:
-        return [_plain("table-transfer", transfer.grid(index, figures))]
+        return [_shown_grid("table-transfer", transfer.grid(index, figures))]
     except RecordError:
         return []
 
 
-def _plain(anchor: str, grid: Grid) -> ShownTable:
-    """A grid without links to records."""
+def _shown_grid(
+    anchor: str, grid: Grid, links: Mapping[tuple[int, int], str] | None = None
+) -> ShownTable:
+    """A grid with links to records by (line, cell)."""
     lines = [
         [
-            ShownCell(text, shown_order(text) if j else text, bold=(i, j) in grid.bold)
+            ShownCell(
+                text=text,
+                order=shown_order(text) if j else text,
+                href=(links or {}).get((i, j)) if text != DASH else None,
+                bold=(i, j) in grid.bold,
+            )
             for j, text in enumerate(line)
         ]
         for i, line in enumerate(grid.lines)

@@ -1,4 +1,4 @@
-"""The records that this project publishes, and the tables that are built from them."""
+"""The published records, and the tables built from them."""
 
 from __future__ import annotations
 

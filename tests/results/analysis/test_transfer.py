@@ -1,4 +1,4 @@
-"""Does better pretraining transfer better: the points that count, and SciPy's coefficients."""
+"""Source against downstream accuracy: the points used, and SciPy's coefficients."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from core import record
 from core.record import Backbone, Record, RecordError
-from core.runs import run_folder
 from results.__main__ import main
 from results.analysis import transfer
 from results.papers import published
@@ -19,6 +17,7 @@ from results.tables.grid import Grid
 from results.tables.index import Index
 
 Make = Callable[..., Record]
+Write = Callable[..., Path]
 FIGURES = published.load()
 TOP1 = {"a": 60.0, "b": 62.0, "c": 64.0, "d": 66.0, "e": 68.0, "f": 70.0}
 MAP = {"a": 40.0, "b": 43.0, "c": 42.0, "d": 45.0, "e": 44.0, "f": 47.0}
@@ -137,11 +136,10 @@ def test_too_few_backbones_have_no_coefficient(make: Make, runs: list[Record]) -
 
 
 def test_the_command_prints_every_format(
-    runs: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: list[Record], write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for run in runs:
-        folder = run_folder(tmp_path, "demo", run.task, run.recipe, run.seed)
-        record.write(run, folder / "record.json")
+        write_record(tmp_path, run)
     common = ["transfer", "--protocol", "demo", "--runs", str(tmp_path)]
     for name, told in (
         ("markdown", "| detect map "),

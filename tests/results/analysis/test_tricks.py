@@ -1,4 +1,4 @@
-"""What each trick added: pairs, signs, what stands beside, and what is left out."""
+"""What each trick added: pairs, signs, published differences, and what is left out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGES, FEW = 300, 2000
 
 @pytest.fixture
 def add(make: Make, tmp_path: Path) -> Callable[..., np.ndarray]:
-    """Writes a linear probe's run, with which images are right, and returns these."""
+    """Writes the record of a linear probe; returns which images are correct."""
 
     def add(recipe: str, share: float, seed: int = 0, **fields: Any) -> np.ndarray:
         right = np.random.default_rng([seed, *recipe.encode()]).random(IMAGES) < share

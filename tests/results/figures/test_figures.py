@@ -1,4 +1,4 @@
-"""Accuracy over seeds, resolutions and tasks, derived again; and what a figure's SVG is."""
+"""Accuracy over seeds, resolutions and tasks against independent values; and the SVG output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The label maps of several segmenters, as they are drawn from what their runs have kept."""
+"""Segmentations of several backbones on the same images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GUESSES = {"best": np.full((2, 4), 2), "cosine": np.zeros((2, 4), int)}
 
 @pytest.fixture
 def segmented(make: Make, tmp_path: Path, inputs: Keep) -> FigureInputs:
-    """Two segmenters' label maps of one image of the demo's ADE20K, as no record names them yet."""
+    """Two backbones' label maps of one image of the demo's ADE20K; no record lists them yet."""
     run = make(stage="segment", mirrors="ade20k", values={"miou": 20.0})
     data = run.dataset.model_copy(update={"name": "demo/ade20k"})
     runs = [run.model_copy(update={"recipe": name, "dataset": data}) for name in GUESSES]

@@ -1,4 +1,4 @@
-"""The same images for several backbones: what is drawn where."""
+"""Detections of several backbones on the same images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Outputs = Callable[[FigureInputs, str], FigureInputs]
 
 @pytest.fixture
 def detected(make: Make, tmp_path: Path, inputs: Keep, with_outputs: Outputs) -> FigureInputs:
-    """Two detectors' findings in four images of the demo's VOC, the second one empty."""
+    """Detections of two backbones on four images of the demo's VOC; the second has no object."""
     runs = [
         make(stage="detect", recipe=name, mirrors="voc", values={"map": 40.0})
         for name in ("best", "cosine")

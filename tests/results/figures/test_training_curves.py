@@ -1,4 +1,4 @@
-"""Learning rates, curves by epoch, and gaps between logits, derived again."""
+"""Learning rates, curves by epoch and logit gaps against independent values."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_gap_figure_has_the_theory_and_the_histogram(
 
 @pytest.fixture
 def with_gaps(make: Make, tmp_path: Path, inputs: Keep, with_outputs: Outputs) -> FigureInputs:
-    """Two recipes with two seeds, one smoothed, and evaluations of them; gaps of their own each."""
+    """Two recipes of two seeds, one with label smoothing, and evaluations, all with gaps."""
     runs = []
     for i, (recipe, eps) in enumerate((("smooth", 0.1), ("cosine", 0.0))):
         for seed in range(2):

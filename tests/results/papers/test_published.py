@@ -1,4 +1,4 @@
-"""The papers' figures: the literals below were read off the papers, cell by cell."""
+"""The published values: the literals below were copied from the papers by hand."""
 
 from __future__ import annotations
 

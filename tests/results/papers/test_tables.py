@@ -1,4 +1,4 @@
-"""Each run lands in the papers' own cell, and in no other: labels are written out here by hand."""
+"""Each run fills its cell of the paper, and no other. The labels are written out by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def filled(name: str, *records: Record, own: tuple[str, ...] = ()) -> Table:
 
 
 def found(table: Table) -> dict[tuple[str, str], float | None]:
-    """The cells that have a figure of ours, by row and column."""
+    """The measured values by (row, column)."""
     return {
         (row.heading, column.key): cell.value
         for row, cells in zip(table.rows, table.cells, strict=True)

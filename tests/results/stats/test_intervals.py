@@ -44,15 +44,22 @@ def test_two_backbones_seeds_have_welchs() -> None:
     )  # an interval of no width is no one's
 
 
-def test_resamples_draw_as_many_images_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resamples_draw_as_many_images_as_there_are() -> None:
     whole = np.concatenate(list(intervals.resamples(7, 5000, seed=3)))
     assert whole.shape == (5000, 7)
     assert (whole.sum(axis=1) == 7).all()
     # each count is binomial: 7 draws, each this image with a chance of 1/7
     shares = np.bincount(whole[:, 2].astype(int), minlength=8) / 5000
     assert shares == pytest.approx(stats.binom.pmf(range(8), 7, 1 / 7), abs=0.02)
-    monkeypatch.setattr(intervals, "BLOCK", 7 * 11)
-    assert (np.concatenate(list(intervals.resamples(7, 5000, seed=3))) == whole).all()
+
+
+def test_resamples_do_not_depend_on_the_size_of_blocks() -> None:
+    images = intervals.BLOCK // 2 - 1
+    first, second = intervals.resamples(images, 3, seed=3)
+    assert (len(first), len(second)) == (2, 1)
+    drawn = np.random.default_rng(3).integers(images, size=(3, images))
+    expected = [np.bincount(row, minlength=images) for row in drawn]
+    assert (np.concatenate([first, second]) == expected).all()
 
 
 def test_the_percentile_interval_is_scipys() -> None:

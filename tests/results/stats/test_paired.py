@@ -1,4 +1,4 @@
-"""Two backbones on one test: against loops, and what is refused, missing or not sure."""
+"""Comparisons against plain loops, and what is refused, missing or not significant."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEW = 400
 
 
 class Kept:
-    """Runs in a folder, each with which of its test images are right."""
+    """Runs in a folder, each with the correctness of every test image."""
 
     def __init__(self, folder: Path, make: Make) -> None:
         self.folder, self.make = folder, make
@@ -280,7 +280,7 @@ def test_a_file_must_be_the_records(kept: Kept) -> None:
 
 @pytest.fixture
 def several(kept: Kept) -> Kept:
-    """The best, one within its noise, one that is surely worse, and one without its images."""
+    """The best, one within its noise, one significantly worse, one without per-image results."""
     for recipe, right in (
         ("best", [True] * 80 + [False] * 20),
         ("close", [True] * 78 + [False] * 22),

@@ -1,4 +1,4 @@
-"""Tables: the papers' rows and columns in order, hand-worked values, no mixing, no disguise."""
+"""Filled tables: rows and columns in the papers' order, values worked out by hand, one protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table(file: str, *records: Record, skipped: tuple[str, ...] = ()) -> Table:
 
 
 def as_rows(built: Table) -> dict[str, dict[str, str]]:
-    """A table's CSV, read back: by the first column, then by the header."""
+    """A table's CSV by the first column, then by the header."""
     lines = list(csv.DictReader(to_csv(built).splitlines()))
     return {line[built.spec.row_heading]: line for line in lines}
 
@@ -42,7 +42,7 @@ def random_backbone(architecture: str = "resnet50d") -> Backbone:
 
 @pytest.fixture
 def detect(make: Make) -> Make:
-    """A record of the default detector on what stands for VOC."""
+    """A record of the default detector on the stand-in for VOC."""
 
     def make_detect(value: float, **fields: object) -> Record:
         return make(**({"stage": "detect", "mirrors": "voc", "values": {"map": value}} | fields))

@@ -1,4 +1,4 @@
-"""Markdown, CSV and LaTeX of one table: the same figures, and nothing that escapes."""
+"""Markdown, CSV and LaTeX of one table: the same values, with special characters escaped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = r"a&b_c%$#{}~^\<script>|±"
 
 @pytest.fixture
 def table(make: Make) -> Table:
-    """Table 8 with one mean over seeds and a backbone of a hostile name."""
+    """Table 8 with a mean over seeds and a backbone whose name needs escaping."""
     runs = [
         make(stage="detect", mirrors="voc", values={"map": value}, seed=seed)
         for seed, value in enumerate([80.0, 82.0])
@@ -36,7 +36,7 @@ def table(make: Make) -> Table:
 
 
 def unescaped(latex: str) -> list[str]:
-    """The cells of a line of a tabular; an escaped & separates none."""
+    """The cells of a line of a LaTeX tabular."""
     body = latex.strip().removesuffix(r"\\").removeprefix("{}")
     return [cell.strip() for cell in re.split(r"(?<!\\)&", body)]
 
