@@ -26,12 +26,12 @@ from results.tables.grid import DASH, Grid, span
 from results.tables.index import Index
 from results.tables.paper_table import Published
 from results.tables.render import not_comparable, side
-from results.tables.spec import Column, RecordFilter, Row, TableSpec
+from results.tables.spec import IMAGENET, Column, Row, TableSpec, recipes
 
 SOURCE = Column(
     "source",
     "source top-1",
-    RecordFilter(stage="pretrain", mirrors="imagenet"),
+    IMAGENET,
     "top1",
     published=False,
 )
@@ -65,7 +65,7 @@ def table_of(index: Index) -> Table:
     """
     sources = index.select(SOURCE.where)
     labels = sorted({run.recipe for run in sources if run.backbone.pretrained})
-    tested = index.select(RecordFilter(recipes=tuple(labels))) if labels else ()
+    tested = index.select(recipes(*labels)) if labels else ()
     columns = list(_columns(tested))
     if not columns:
         raise RecordError("no backbone that was pretrained here has a downstream result")
@@ -74,7 +74,7 @@ def table_of(index: Index) -> Table:
         file="transfer",
         title="Source top-1 and downstream metrics",
         row_heading="backbone",
-        rows=tuple(Row(label, RecordFilter(recipes=(label,))) for label in labels),
+        rows=tuple(Row(label, recipes(label)) for label in labels),
         columns=(SOURCE, *columns),
     )
     return build(spec, index, {})

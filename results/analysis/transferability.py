@@ -17,7 +17,7 @@ from results.tables.fill import Table, build
 from results.tables.grid import Grid, span
 from results.tables.index import Index
 from results.tables.render import not_comparable
-from results.tables.spec import Column, RecordFilter, Row, TableSpec
+from results.tables.spec import Column, RecordFilter, Row, TableSpec, recipes
 
 # The stage and metric of each score; the expensive ones come last.
 SCORES = (
@@ -56,7 +56,7 @@ def table_of(index: Index) -> Table:
             file="transferability",
             title="Transferability scores and fine-tuning accuracy",
             row_heading="backbone",
-            rows=tuple(Row(label, RecordFilter(recipes=(label,))) for label in labels),
+            rows=tuple(Row(label, recipes(label)) for label in labels),
             columns=(SOURCE, *columns),
         ),
         index,

@@ -10,11 +10,6 @@ _VOC = RecordFilter(stage="detect", task="detect", mirrors="voc")
 _ADE20K = RecordFilter(stage="segment", task="segment", mirrors="ade20k")
 
 
-def _with_architectures(**suffixes: str) -> dict[str, str]:
-    """For each family of columns, a pattern of the recipe's label with its architecture."""
-    return {family: "{}-" + arch if arch else "{}" for family, arch in suffixes.items()}
-
-
 def _each(recipe: str, patterns: dict[str, str]) -> dict[str, RecordFilter]:
     """A row's filter for each family of columns."""
     return {family: recipes(pattern.format(recipe)) for family, pattern in patterns.items()}
@@ -70,7 +65,11 @@ _HEURISTICS = {
 }
 _BATCHES = {"bs256": "bs256-{}", "bs1024": "bs1024-{}"}
 
-_TABLE6 = _with_architectures(resnet50d="", inceptionv3=_INCEPTION, mobilenet=_MOBILENET)
+_TABLE6 = {
+    "resnet50d": "{}",
+    "inceptionv3": "{}-" + _INCEPTION,
+    "mobilenet": "{}-" + _MOBILENET,
+}
 _TABLE6_ROWS = {
     "Efficient": "d-efficient",
     "+ cosine decay": "cosine",

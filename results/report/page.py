@@ -105,7 +105,7 @@ def page(
         .render(
             protocol=inputs.protocol,
             note=overlay.get("note", ""),
-            warning=render.SMALLER_DATA.get(inputs.protocol),
+            warning=render.not_comparable(inputs.protocol),
             newest=max(it.finished for it in inputs.records.values()),
             datasets=_datasets(inputs.records.values()),
             coverage=cells,

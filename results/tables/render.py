@@ -12,7 +12,7 @@ from results.tables.spec import Column
 
 WITHIN_NOISE = "~"
 # Protocols on smaller data: their numbers are not comparable with the papers'.
-SMALLER_DATA = {"demo": "rendered data", "mini": "small data", "mini-cpu": "small data"}
+_SMALLER_DATA = {"demo": "rendered data", "mini": "small data", "mini-cpu": "small data"}
 
 
 def grid(table: Table) -> Grid:
@@ -133,7 +133,7 @@ def not_comparable(protocol: str) -> str:
     """A warning that a protocol's numbers cannot be compared with the papers'; "" for `paper`."""
     if protocol == "paper":
         return ""
-    data = SMALLER_DATA.get(protocol, "a different protocol")
+    data = _SMALLER_DATA.get(protocol, "a different protocol")
     return f"These numbers come from {data} and are not comparable with the published ones"
 
 
