@@ -54,7 +54,7 @@ def test_tables_prints_and_writes_those_that_have_records(
     assert last.count(",") == len(TABLES) - len(with_records) - 1
 
 
-def test_tables_go_where_they_are_wanted(
+def test_tables_are_written_to_the_out_folder(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed(capsys, "tables", "--protocol", "demo", "--runs", runs, "--out", tmp_path / "mine")
@@ -62,7 +62,7 @@ def test_tables_go_where_they_are_wanted(
     assert not (runs / "demo/tables").exists()
 
 
-def test_tables_says_where_it_looked_in_vain(
+def test_tables_without_records_names_the_folder_and_the_protocols(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "demo").mkdir()
@@ -181,14 +181,14 @@ def test_compare_sorts_and_marks_the_best(runs: Path, capsys: pytest.CaptureFixt
         (("best", "d-efficient", "--format", "markdown"), "--format: only for tables"),
     ],
 )
-def test_compare_names_what_there_is(
+def test_compare_refuses_unknown_names_and_lists_the_known_ones(
     runs: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
 ) -> None:
     assert main(["compare", "--protocol", "demo", "--runs", str(runs), *words]) == 1
     assert told in capsys.readouterr().err
 
 
-def test_an_error_without_a_file_has_its_own_words(
+def test_an_error_without_a_file_prints_its_message(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -304,7 +304,7 @@ def test_exported_runs_are_runs_with_their_backbones(
     assert verified.splitlines()[-1] == "2 records: 0 wrong, 1 not verified"  # weights stay behind
 
 
-def test_exported_runs_have_what_was_kept_by_image(
+def test_exported_runs_have_their_per_image_results(
     make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, out = tmp_path / "runs", tmp_path / "published"

@@ -32,7 +32,7 @@ def test_every_record_names_a_clean_commit() -> None:
         assert run.git.clean, path
 
 
-def test_every_metric_follows_from_what_was_found_in_each_image() -> None:
+def test_every_metric_follows_from_the_per_image_results() -> None:
     found, _ = query.attempts(RECORDS, None)
     compared = set()
     for path, run in found.items():

@@ -107,7 +107,7 @@ def test_a_published_row_without_a_figure_is_no_point() -> None:
     assert list(found) == list(table.rows)
 
 
-def test_it_says_who_is_in_it(runs: list[Record]) -> None:
+def test_notes_list_the_backbones_and_the_exclusions(runs: list[Record]) -> None:
     shown = transfer.grid(Index(runs), FIGURES, ["a file"], count=200)
     notes = "\n".join(shown.notes)
     assert "backbones: a, b, c, d, e, f; each value is a mean over seeds (1 to 2)" in notes
@@ -118,7 +118,7 @@ def test_it_says_who_is_in_it(runs: list[Record]) -> None:
     assert "protocol demo" in shown.title
 
 
-def test_seeds_that_may_not_be_averaged_are_told(make: Make, runs: list[Record]) -> None:
+def test_seeds_that_cannot_be_averaged_are_noted(make: Make, runs: list[Record]) -> None:
     other = make(recipe="a", stage="detect", mirrors="voc", values={"map": 50.0}, seed=2, samples=7)
     shown = transfer.grid(Index([*runs, other]), FIGURES, count=200)
     assert cells(shown, "detect map")["backbones (demo)"] == "5"

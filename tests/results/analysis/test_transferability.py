@@ -17,7 +17,7 @@ Make = Callable[..., Record]
 Write = Callable[..., Path]
 TUNED = {"a": 70.0, "b": 72.0, "c": 74.0, "d": 71.0, "file-x": 78.0}
 LOGME = {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.15, "file-x": 0.5}
-SOURCE = {"a": 60.0, "b": 61.0, "c": 62.0, "d": 63.0}  # x is from elsewhere
+SOURCE = {"a": 60.0, "b": 61.0, "c": 62.0, "d": 63.0}  # file-x is an external checkpoint
 
 
 @pytest.fixture

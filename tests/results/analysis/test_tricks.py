@@ -136,7 +136,7 @@ BESIDE = {
 }
 
 
-def test_the_published_differences_stand_beside(make: Make) -> None:
+def test_published_differences_are_shown(make: Make) -> None:
     recipes = {step.recipe for step in tricks.STEPS} | {"b-standard"}
     runs = [
         make(recipe=recipe, **fields)
@@ -157,7 +157,7 @@ def test_the_published_differences_stand_beside(make: Make) -> None:
     assert grid.head[3].startswith("pretrain"), "the source task comes first"
 
 
-def test_what_cannot_be_compared_is_told_and_hides_nothing_else(
+def test_a_pair_that_cannot_be_compared_is_noted_and_hides_no_other(
     add: Callable, tmp_path: Path
 ) -> None:
     add("smooth", 0.8)
@@ -182,7 +182,7 @@ def test_no_number_no_line_and_no_table(add: Callable, tmp_path: Path) -> None:
         shown(tmp_path)
 
 
-def test_what_is_not_sure_says_so(make: Make) -> None:
+def test_differences_without_a_significance_test_are_noted(make: Make) -> None:
     runs = [make(recipe=recipe) for recipe in ("smooth", "cosine")]
     grid = tricks.grid(Index(runs), dict.fromkeys(map(run_name, runs), Path()), published.load())
     (note,) = (it for it in grid.notes if "significance cannot be tested" in it)

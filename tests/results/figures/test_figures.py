@@ -135,7 +135,7 @@ def everything(make: Make, tmp_path: Path, inputs: Keep, with_history: Train) ->
     return with_history(inputs(tmp_path, *(make(recipe=it) for it in names)))
 
 
-def test_an_svg_is_the_same_each_time_and_says_what_it_shows(everything: FigureInputs) -> None:
+def test_an_svg_is_reproducible_and_has_title_and_description(everything: FigureInputs) -> None:
     first, second = (figures.draw("training-curves", everything) for _ in range(2))
     assert first == second
     root = ET.fromstring(first.svg)

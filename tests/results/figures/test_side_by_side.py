@@ -86,7 +86,7 @@ def test_a_damaged_image_is_named(detected: FigureInputs) -> None:
         side_by_side.detections(detected)
 
 
-def test_the_seed_of_each_is_told_where_they_differ(make: Make) -> None:
+def test_seeds_are_listed_where_they_differ(make: Make) -> None:
     runs = {"best": make(seed=1), "cosine": make(seed=1)}
     assert outputs.seeds_of(runs) == "seed 1"
     assert outputs.seeds_of(runs | {"cosine": make(seed=0)}) == "seeds: best 1, cosine 0"

@@ -81,11 +81,11 @@ def test_every_declared_row_and_column_is_published(tables: Published) -> None:
         table = tables[spec.name]
         assert [row.heading for row in spec.rows] == list(table.rows)
         keys = [column.key for column in spec.columns]
-        # The paper's table 5 also prints the sizes of the data sets, which are no results.
+        # The paper's table 5 also prints the sizes of the datasets, which are not results.
         assert keys == list(table.columns)[-len(keys) :]
 
 
-def test_figure_names_what_there_is_when_asked_for_something_else(
+def test_an_unknown_row_or_column_is_refused_with_the_known_ones(
     tables: Published,
 ) -> None:
     with pytest.raises(KeyError, match=r"no column 'ap' among \['top1', 'map'\]"):

@@ -74,7 +74,7 @@ def test_a_run_fills_its_cell(
     assert {key: value for key, value in cells.items() if value == 61.0} == {(row, column): 61.0}
 
 
-def test_a_recipe_itself_stands_in_all_rows_that_have_its_settings(make: Make) -> None:
+def test_a_recipe_fills_every_row_with_its_settings(make: Make) -> None:
     assert set(found(filled("strikes-back/drop-smoothing", make(recipe="a1")))) == {
         ("drop 0.05", "a1"),
         ("smoothing on", "a1"),
@@ -137,7 +137,7 @@ def test_costs_come_from_the_record(make: Make) -> None:
     assert costs["a1", "device_hours"] == 0.001
 
 
-def test_old_records_have_a_dash_for_what_they_do_not_know(make: Make) -> None:
+def test_old_records_have_a_dash_for_missing_costs(make: Make) -> None:
     cells = found(filled("bag-of-tricks/5", make(recipe="d-efficient")))
     assert set(cells) == {("ResNet-50-D", "top1")}
 

@@ -75,7 +75,7 @@ def test_markup_in_records_is_text(report_page: str) -> None:
     assert "&lt;/pre&gt;&lt;script&gt;alert(4)" in report_page
 
 
-def test_the_protocol_and_what_is_missing_are_said(report_page: str) -> None:
+def test_the_page_shows_the_protocol_and_missing_results(report_page: str) -> None:
     assert "Protocol: demo" in report_page
     assert "rendered data and are not comparable with the published ones" in report_page
     assert "2025-01-01 12:00 UTC" in report_page  # of the newest record

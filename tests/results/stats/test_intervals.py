@@ -93,7 +93,7 @@ def test_paired_accuracies_agree_with_mcnemar() -> None:
     assert p == pytest.approx(mid, abs=0.03)
 
 
-def test_seeds_drawn_anew_vary_as_their_mean_does() -> None:
+def test_resampled_seeds_have_the_variance_of_the_mean() -> None:
     seeds = np.array([60.0, 64.0, 71.0])
     drawn = intervals.over_seeds(np.tile(seeds[:, None], 200_000), np.random.default_rng(0))
     assert drawn.mean() == pytest.approx(seeds.mean(), abs=0.05)
@@ -174,7 +174,7 @@ def test_intervals_are_of_resampled_points(kind: str) -> None:
 
 
 @pytest.mark.parametrize("coefficient", ALL)
-def test_what_has_no_coefficient_has_none(coefficient: object) -> None:
+def test_constant_or_too_few_points_have_no_coefficient(coefficient: object) -> None:
     assert correlation([], [], coefficient) is None  # type: ignore[arg-type]
     assert correlation([1, 2], [1, 2], coefficient) is None  # type: ignore[arg-type]
     assert correlation([1, 2, 3], [5, 5, 5], coefficient) is None  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def test_the_difference_is_of_the_same_resampled_images(kept: Kept) -> None:
     assert (swapped.ahead.label, swapped.p, swapped.gain) == ("one", found.p, found.gain)
 
 
-def test_several_seeds_are_drawn_anew_on_both_sides(kept: Kept) -> None:
+def test_several_seeds_are_resampled_on_both_sides(kept: Kept) -> None:
     shares = {"one": [0.6, 0.85, 0.7], "other": [0.5, 0.75]}
     for recipe, of_seeds in shares.items():
         for seed, share in enumerate(of_seeds):
@@ -128,7 +128,7 @@ def test_several_seeds_are_drawn_anew_on_both_sides(kept: Kept) -> None:
     assert "images and seeds" in found.basis
 
 
-def test_one_seed_is_not_drawn_anew(kept: Kept) -> None:
+def test_one_seed_is_not_resampled(kept: Kept) -> None:
     for seed, share in enumerate([0.6, 0.9]):
         kept.add("one", answers(share, seed), seed)
     kept.add("other", answers(0.5, 7))
@@ -193,7 +193,7 @@ def test_several_tasks_are_corrected_together(kept: Kept) -> None:
     assert alone == "linear-pets top1: no record of other, nothing to compare."
 
 
-def test_without_kept_images_nothing_is_made_up(kept: Kept) -> None:
+def test_without_per_image_results_there_is_no_significance_test(kept: Kept) -> None:
     kept.add("one", answers(0.9, 0), keep=False)
     kept.add("other", answers(0.5, 1))
     (told,) = kept.compare_two("one", "other")
@@ -205,7 +205,7 @@ def test_without_kept_images_nothing_is_made_up(kept: Kept) -> None:
     assert "p <" not in told
 
 
-def test_without_kept_images_seeds_have_welchs_interval(kept: Kept) -> None:
+def test_without_per_image_results_seeds_have_welchs_interval(kept: Kept) -> None:
     values: dict[str, list[float]] = {"one": [], "other": []}
     for recipe, share in (("one", 0.8), ("other", 0.5)):
         for seed in range(3):
@@ -228,7 +228,9 @@ def test_without_kept_images_seeds_have_welchs_interval(kept: Kept) -> None:
         ({"detail": "top 3"}, "metric detail:  and top 3"),
     ],
 )
-def test_other_tests_are_not_compared(kept: Kept, other: dict[str, Any], told: str) -> None:
+def test_runs_on_different_test_data_are_not_compared(
+    kept: Kept, other: dict[str, Any], told: str
+) -> None:
     kept.add("one", answers(0.8, 0))
     kept.add("other", other.pop("right", answers(0.5, 1)), **other)
     with pytest.raises(RecordError, match="cannot be compared") as error:
@@ -239,7 +241,7 @@ def test_other_tests_are_not_compared(kept: Kept, other: dict[str, Any], told: s
     assert "not compared with the best: " in marked.notes[-1]
 
 
-def test_runs_that_lost_different_images_are_not_paired(kept: Kept) -> None:
+def test_runs_with_different_images_are_not_paired(kept: Kept) -> None:
     everything = np.arange(201)
     kept.add("one", answers(0.8, 0), counted=np.delete(everything, 7))
     kept.add("same", answers(0.5, 1), counted=np.delete(everything, 7))
@@ -328,7 +330,7 @@ def test_marks_are_corrected_for_the_whole_table(kept: Kept) -> None:
     assert together.within_noise == {(i, 0) for i in range(1, 11)}
 
 
-def test_too_few_resamples_tell_nothing_and_say_so(several: Kept) -> None:
+def test_too_few_resamples_are_refused(several: Kept) -> None:
     # two comparisons: 2 * 2 / (79 + 1) = 0.05
     marked = paired.mark_ties(ranked(several.table()), several.folders, 78)
     assert marked.within_noise is None

@@ -171,7 +171,7 @@ def test_table5_grows_a_column_per_further_backbone(make: Make, finetune: Make) 
         finetune("cifar10", 10.0, recipe="random-resnet50d", backbone=random_backbone()),
         finetune("cifar10", 97.0, recipe="mine"),
         finetune("cifar10", 96.0, recipe="best"),
-        finetune("food101", 90.0, recipe="elsewhere"),  # no data set of this table
+        finetune("food101", 90.0, recipe="elsewhere"),  # not a dataset of this table
         make(recipe="mine", values={"top1": 70.0}),
     )
     further = ["best", "mine", "random weights (resnet50d)"]
@@ -198,7 +198,9 @@ def test_fpn_stays_out_of_table8(detect: Make) -> None:
     assert not any("differ" in note for note in built.notes)
 
 
-def test_random_weights_and_own_backbones_stand_below_the_papers(make: Make, detect: Make) -> None:
+def test_random_weights_and_own_backbones_come_after_the_papers_rows(
+    make: Make, detect: Make
+) -> None:
     small = "random-resnet18"
     rows = as_rows(
         table(
@@ -217,7 +219,7 @@ def test_random_weights_and_own_backbones_stand_below_the_papers(make: Make, det
     assert {rows[name]["map published"] for name in below} == {"-"}
 
 
-def test_probes_are_what_is_found(make: Make, finetune: Make) -> None:
+def test_probes_has_a_column_for_each_metric_with_records(make: Make, finetune: Make) -> None:
     def linear(mirrors: str, **fields: object) -> Record:
         return make(stage="linear", task=f"linear-{mirrors}", mirrors=mirrors, **fields)
 
@@ -314,7 +316,7 @@ def test_a_demo_table_cannot_be_taken_for_the_papers(detect: Make) -> None:
     assert set(rule) == set("|:- ")
 
 
-def test_a_mini_table_says_small_data_and_a_papers_table_nothing(make: Make) -> None:
+def test_a_mini_table_warns_of_small_data_and_a_paper_table_does_not(make: Make) -> None:
     assert "come from small data" in to_markdown(table("table8", make(protocol="mini")))
     papers = to_markdown(table("table8", make(protocol="paper")))
     assert "not comparable" not in papers
@@ -329,7 +331,7 @@ def test_markdown_lines_up_and_escapes_pipes(detect: Make) -> None:
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
 
 
-def test_notes_tell_what_was_measured(make: Make, detect: Make) -> None:
+def test_notes_describe_the_test_data(make: Make, detect: Make) -> None:
     built = table(
         "table8",
         detect(80.0, detail="11-point AP at IoU 0.5", split="test", recipe="best"),
