@@ -37,7 +37,7 @@ help:
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
 	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear, finetune, knn ...)'
 	@echo '  make tables                    print and write the tables of all records'
-	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex, html or csv, ROWS=mine)'
+	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex or csv, ROWS=mine)'
 	@echo '  make tricks                    what each trick added, with intervals'
 	@echo '  make report                    one HTML page with tables, figures and records (make figures)'
 	@echo '  make mini-cpu ARCHIVES=DIR     a study on small real data, two CPU cores: data, runs, tables'

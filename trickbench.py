@@ -20,7 +20,7 @@ COMMANDS = {
     "import": ("downstream.__main__", "turn a checkpoint of any style into the exchange file"),
     "data": ("downstream.__main__", "unpack, build and check a protocol's data"),
     "tables": ("results.__main__", "print and write the tables of all records"),
-    "table": ("results.__main__", "one table, as Markdown, CSV, LaTeX or HTML"),
+    "table": ("results.__main__", "one table, as Markdown, CSV or LaTeX"),
     "compare": ("results.__main__", "compare two backbones, or rank many across tasks"),
     "tricks": ("results.__main__", "what each trick added, ours beside published"),
     "transfer": ("results.__main__", "does better pretraining transfer better?"),

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from core.record import SCHEMA_VERSION
 from results.__main__ import main as trickbench
 from results.papers import ablations
-from results.papers.tables import TABLE3, TABLES
+from results.papers.strikes_back import TABLE3
+from results.papers.tables import TABLES
 from results.tables.spec import PAPER_RECIPES
 
 # Stage, task, dataset, metrics, and the number of settings in its config.
@@ -52,7 +53,7 @@ def labels(number: int) -> list[str]:
 
 def document(task: tuple, label: str, seed: int) -> dict[str, Any]:
     """A record as JSON."""
-    stage, name, data_set, metrics, settings = task
+    stage, name, dataset, metrics, settings = task
     started = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=seed)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -62,8 +63,8 @@ def document(task: tuple, label: str, seed: int) -> dict[str, Any]:
         "protocol": "paper",
         "seed": seed,
         "dataset": {
-            "name": data_set,
-            "mirrors": data_set,
+            "name": dataset,
+            "mirrors": dataset,
             "fingerprint": "a" * 64,
             "sizes": {"train": 1_281_167, "val": 50_000},
             "classes": 1000,

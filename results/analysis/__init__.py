@@ -1,1 +1,1 @@
-"""Comparisons of backbones, tricks and transfer."""
+"""Pairwise comparisons, tricks, transfer and transferability scores."""

@@ -1,4 +1,4 @@
-"""Two backbones in a sentence for each task: who is ahead, by how much, and how sure that is."""
+"""Compares two backbones in one line for each task, with intervals and p-values."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ import numpy as np
 
 from core.record import RecordError
 from results.stats.intervals import RESAMPLES, Interval
-from results.stats.paired import SURE, Comparison, Side, compare, corrected, sides, too_few
+from results.stats.paired import (
+    ALPHA,
+    Comparison,
+    Side,
+    compare,
+    corrected,
+    sides,
+    too_few_resamples,
+)
 from results.store import costs
 from results.tables.fill import Table
 
 
-def of_two(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> list[str]:
-    """A sentence for each column of a table of two backbones, corrected for all of them.
+def compare_two(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> list[str]:
+    """One line for each column of a table of two backbones, p-values corrected over all columns.
 
     Raises:
-        RecordError: not two backbones, a cell's runs were not averaged, or two runs are not of the
-            same test, or so few resamples can tell nothing.
+        RecordError: there are not two backbones, runs cannot be averaged or compared, or there are
+            too few resamples.
     """
     labels = [row.heading for row in table.rows]
     if len(labels) != 2:
-        raise RecordError(f"two backbones are compared, not {len(labels)}: {', '.join(labels)}")
+        raise RecordError(f"compare takes two backbones, found {len(labels)}: {', '.join(labels)}")
     comparisons, alone = [], []
     for j, column in enumerate(table.columns):
         cells = {label: line[j] for label, line in zip(labels, table.cells, strict=True)}
@@ -31,33 +39,30 @@ def of_two(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) ->
             if cell.complaint is not None:
                 raise RecordError(cell.complaint)
             if not cell.runs:
-                alone.append(f"{column.heading}: no record of {label}, so nothing to compare.")
+                alone.append(f"{column.heading}: no record of {label}, nothing to compare.")
         if all(cell.runs for cell in cells.values()):
-            if column.metric in costs.QUANTITIES:
-                raise RecordError(f"{column.metric} is a cost, and has no noise to compare with")
+            if column.metric in costs.COSTS:
+                raise RecordError(f"{column.metric} is a cost: costs have no significance test")
             comparisons.append(compare(*sides(cells, str(column.metric), folders, count)))
-    if (reason := too_few(comparisons, count)) is not None:
+    if (reason := too_few_resamples(comparisons, count)) is not None:
         raise RecordError(reason)
-    return [*map(sentence, corrected(comparisons)), *alone]
+    return [*map(describe, corrected(comparisons)), *alone]
 
 
-def sentence(found: Comparison) -> str:
-    """Who is ahead, by how much, and how sure that is."""
+def describe(found: Comparison) -> str:
+    """Which backbone is better, by how much, and whether that is significant."""
     ahead, behind, run = found.ahead, found.behind, found.ahead.runs[0]
     measured = run.metrics[ahead.metric]
     points = "points" if measured.unit == "%" else measured.unit
     gain = f"{found.gain:.2f} {points}{_range(found.difference)}"
     if found.corrected is None:
         told = (
-            f"{ahead.label} came out ahead of {behind.label} by {gain}, how surely cannot be said"
+            f"{ahead.label} is {gain} better than {behind.label}, but significance cannot be tested"
         )
-    elif found.corrected <= SURE:
-        told = f"{ahead.label} is ahead of {behind.label} by {gain}"
+    elif found.corrected <= ALPHA:
+        told = f"{ahead.label} is better than {behind.label} by {gain}"
     else:
-        told = (
-            f"no difference beyond the noise between {ahead.label} and {behind.label}, "
-            f"which differ by {gain}"
-        )
+        told = f"no significant difference: {ahead.label} and {behind.label} differ by {gain}"
     values = " and ".join(
         f"{side.label} {np.mean(side.values):.2f}{_range(found.interval(side))}"
         for side in (ahead, behind)
@@ -67,12 +72,12 @@ def sentence(found: Comparison) -> str:
         f"{run.task} {ahead.metric}: {told}",
         f"{values}, in {measured.unit} of {test}",
         f"protocol {run.protocol}, {_seeds(ahead, behind)}",
-        *_certainty(found),
+        *_significance(found),
     ]
     return "; ".join(parts) + "."
 
 
-def _certainty(found: Comparison) -> list[str]:
+def _significance(found: Comparison) -> list[str]:
     missing = [found.missing] if found.missing else []
     if found.p is None or found.corrected is None:
         return missing
@@ -85,7 +90,7 @@ def _certainty(found: Comparison) -> list[str]:
 def _seeds(one: Side, other: Side) -> str:
     a, b = len(one.runs), len(other.runs)
     number = f"{a} seed{'s' if a > 1 else ''} each" if a == b else f"{a} and {b} seeds"
-    return number if min(a, b) > 1 else f"{number}, so that what another seed changes is not in it"
+    return number if min(a, b) > 1 else f"{number}, variation between seeds is not included"
 
 
 def _range(interval: Interval | None) -> str:

@@ -1,6 +1,6 @@
-"""Does better pretraining transfer better? Rank correlations of source top-1 and tasks.
+"""Does better pretraining transfer better? Rank correlations of source top-1 with each task.
 
-The claim of Bag of Tricks' tables 8 and 9, computed on ours and on the published figures.
+Tests the claim of Bag of Tricks' tables 8 and 9 on our runs and on the published values.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from core.tasks import COMPARED, TASKS
 from results.stats.intervals import (
     COEFFICIENTS,
     CONFIDENCE,
-    EXACT,
-    FEWEST,
+    MAX_EXACT_POINTS,
+    MIN_BOOTSTRAP_POINTS,
     RESAMPLES,
     Correlation,
     correlation,
@@ -26,12 +26,16 @@ from results.tables.grid import DASH, Grid, span
 from results.tables.index import Index
 from results.tables.paper_table import Published
 from results.tables.render import not_comparable, side
-from results.tables.spec import Column, Declaration, Row, Where
+from results.tables.spec import IMAGENET, Column, Row, TableSpec, recipes
 
 SOURCE = Column(
-    "source", "source top-1", Where(stage="pretrain", mirrors="imagenet"), "top1", published=False
+    "source",
+    "source top-1",
+    IMAGENET,
+    "top1",
+    published=False,
 )
-# Of a task's metric, the published table and column; the table's column top1 is the source's.
+# The published table and column of each task's metric. Column top1 of each table is source top-1.
 PUBLISHED = {
     f"{name} {metric}": published
     for name in COMPARED
@@ -39,12 +43,12 @@ PUBLISHED = {
     if (published := TASKS[name].metrics[metric].published)
 }
 
-Points = Mapping[str, tuple[float, float]]  # source top-1, or a score, and the metric, by backbone
+Points = Mapping[str, tuple[float, float]]  # (source top-1 or score, metric) by backbone
 
 
 @dataclass(frozen=True)
-class Line:
-    """One metric of a task against source top-1: the points, and a coefficient each."""
+class MetricCorrelations:
+    """The correlations of one pair of variables: the number of points, and each coefficient."""
 
     points: int
     found: dict[str, Correlation | None]
@@ -52,28 +56,28 @@ class Line:
 
 
 def table_of(index: Index) -> Table:
-    """Backbones with a source top-1 of their own by tasks, each cell the mean over seeds.
+    """Backbones with a source top-1 by tasks; each cell is the mean over seeds.
 
-    Random weights have none, nor have checkpoints from elsewhere: both stay out.
+    Random weights and external checkpoints have no source top-1 and are excluded.
 
     Raises:
-        RecordError: no backbone was pretrained here, or none was tested.
+        RecordError: no backbone was pretrained here, or none has a downstream result.
     """
     sources = index.select(SOURCE.where)
     labels = sorted({run.recipe for run in sources if run.backbone.pretrained})
-    tested = index.select(Where(recipes=tuple(labels))) if labels else ()
+    tested = index.select(recipes(*labels)) if labels else ()
     columns = list(_columns(tested))
     if not columns:
-        raise RecordError("no backbone that was pretrained here has been through a downstream task")
-    declaration = Declaration(
+        raise RecordError("no backbone that was pretrained here has a downstream result")
+    spec = TableSpec(
         name="transfer",
         file="transfer",
         title="Source top-1 and downstream metrics",
         row_heading="backbone",
-        rows=tuple(Row(label, Where(recipes=(label,))) for label in labels),
+        rows=tuple(Row(label, recipes(label)) for label in labels),
         columns=(SOURCE, *columns),
     )
-    return build(declaration, index, {})
+    return build(spec, index, {})
 
 
 def _columns(runs: Iterable[Record]) -> Iterable[Column]:
@@ -88,7 +92,7 @@ def _columns(runs: Iterable[Record]) -> Iterable[Column]:
 
 
 def points(table: Table, column: int, score: int = 0) -> Points:
-    """A column's metric of each backbone that has it, after source top-1 or another column's."""
+    """(x, y) of each backbone that has both: column `score` and column `column` of the table."""
     found = {}
     for row, cells in zip(table.rows, table.cells, strict=True):
         x, y = cells[score].value, cells[column].value
@@ -98,7 +102,7 @@ def points(table: Table, column: int, score: int = 0) -> Points:
 
 
 def published_points(published: Published, name: str) -> Points:
-    """Likewise of the paper's table; empty if it has none of this metric."""
+    """(source top-1, metric) of each row of the paper's table; empty if no table has the metric."""
     if name not in PUBLISHED:
         return {}
     table, column = PUBLISHED[name]
@@ -111,8 +115,8 @@ def published_points(published: Published, name: str) -> Points:
     return found
 
 
-def lines(named: dict[str, Points], count: int = RESAMPLES) -> dict[str, Line]:
-    """Both coefficients of every metric, the p-values of each corrected over all metrics."""
+def correlate(named: dict[str, Points], count: int = RESAMPLES) -> dict[str, MetricCorrelations]:
+    """Both coefficients of every metric. Each coefficient's p-values are corrected over metrics."""
     found: dict[str, dict[str, Correlation | None]] = {}
     for name, pairs in named.items():
         x, y = [it[0] for it in pairs.values()], [it[1] for it in pairs.values()]
@@ -125,18 +129,20 @@ def lines(named: dict[str, Points], count: int = RESAMPLES) -> dict[str, Line]:
         p_values = {name: it.p for name in named if (it := found[name][kind]) is not None}
         for name, p in zip(p_values, holm(list(p_values.values())), strict=True):
             corrected[name][kind] = p
-    return {name: Line(len(named[name]), found[name], corrected[name]) for name in named}
+    return {
+        name: MetricCorrelations(len(named[name]), found[name], corrected[name]) for name in named
+    }
 
 
 def grid(
     index: Index, published: Published, skipped: Sequence[str] = (), count: int = RESAMPLES
 ) -> Grid:
-    """The coefficients of every metric, ours beside the published."""
+    """The correlations of every metric, ours beside published."""
     table = table_of(index)
-    ours = lines({it.key: points(table, j) for j, it in enumerate(table.columns) if j}, count)
-    theirs = lines({name: published_points(published, name) for name in PUBLISHED}, count)
+    ours = correlate({it.key: points(table, j) for j, it in enumerate(table.columns) if j}, count)
+    theirs = correlate({name: published_points(published, name) for name in PUBLISHED}, count)
     names = [*ours, *(name for name in theirs if name not in ours)]
-    empty = Line(0, dict.fromkeys(COEFFICIENTS), {})
+    empty = MetricCorrelations(0, dict.fromkeys(COEFFICIENTS), {})
     return Grid(
         title=f"Does better pretraining transfer better? (protocol {table.protocol})",
         preamble="Rank correlations of source top-1 with each downstream metric.",
@@ -158,7 +164,7 @@ def head_of(whose: str) -> list[str]:
     return words
 
 
-def cells_of(line: Line) -> list[str]:
+def cells_of(line: MetricCorrelations) -> list[str]:
     cells = [str(line.points) if line.points else DASH]
     for kind, found in line.found.items():
         if found is None:
@@ -172,12 +178,12 @@ def cells_of(line: Line) -> list[str]:
     return cells
 
 
-def how_computed(count: int, among: str) -> str:
-    """A note on intervals and p-values, of so many resamples, corrected over what."""
+def method_note(count: int, among: str) -> str:
+    """A note on the methods behind intervals and p-values."""
     return (
-        f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over the backbones, {count} resamples, "
-        f"of at least {FEWEST}; p: permutations (all of them up to {EXACT} backbones), two-sided, "
-        f"by Holm over the {among}"
+        f"intervals: {CONFIDENCE:.0%}, percentile bootstrap over backbones, {count} resamples, for "
+        f"{MIN_BOOTSTRAP_POINTS} backbones or more; p: two-sided permutation test (exact "
+        f"up to {MAX_EXACT_POINTS} backbones), corrected by Holm over the {among}"
     )
 
 
@@ -185,9 +191,9 @@ def _notes(table: Table, count: int) -> list[str]:
     labels = [row.heading for row in table.rows]
     seeds = [len(cell.runs) for line in table.cells for cell in line if cell.runs]
     return [
-        f"backbones: {', '.join(labels)}; each figure is a mean over seeds ({span(seeds)})",
-        "random weights and checkpoints from elsewhere stay out: they have no source top-1 of ours",
-        how_computed(count, "metrics of each coefficient and side"),
-        "the backbones are recipes that build on each other, not a sample of all: the intervals "
-        "say how much hangs on single ones",
+        f"backbones: {', '.join(labels)}; each value is a mean over seeds ({span(seeds)})",
+        "random weights and external checkpoints are excluded: they have no source top-1",
+        method_note(count, "metrics of each coefficient and side"),
+        "the recipes build on each other and are no random sample of backbones: the intervals only "
+        "show how much the result depends on single backbones",
     ]

@@ -1,6 +1,6 @@
-"""What each trick added: the recipes of Bag of Tricks' tables 8 and 9, each against the one before.
+"""What each trick added: each recipe of Bag of Tricks' tables 8 and 9 minus the one before it.
 
-In every task, with intervals, and beside the published differences.
+For every task, with intervals, beside the published differences.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from pathlib import Path
 
 from core.record import RecordError
 from core.tasks import COMPARED, TASKS
-from results.papers.tables import BAG_OF_TRICKS
+from results.papers.bag_of_tricks import BAG_OF_TRICKS
 from results.stats import paired
 from results.stats.intervals import CONFIDENCE, RESAMPLES
-from results.stats.paired import SURE, Comparison, Side
+from results.stats.paired import ALPHA, Comparison, Side
 from results.tables.custom import declare
 from results.tables.fill import RANDOM, Cell, Table, build
 from results.tables.grid import DASH, Grid
 from results.tables.index import Index
 from results.tables.paper_table import Published
 from results.tables.render import not_comparable, side
-from results.tables.spec import Declaration
+from results.tables.spec import TableSpec
 
-NOTHING = "no recipe of Bag of Tricks has been measured together with the one before it"
+NO_PAIR = "no recipe of Bag of Tricks has a record of the same task as the one before it"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A recipe, the one that it is compared with, and what it has that the other has not."""
+    """A recipe, its base, and what the recipe adds to the base."""
 
     adds: str
     recipe: str
@@ -47,7 +47,7 @@ STEPS = (
     Step("distillation, with mixup", "best", "mixup"),
     Step("distillation, with mixup, equal epochs", "best-120", "mixup-120"),
 )
-# The published table and metric beside a task's.
+# The published table and column of each task's metric.
 PUBLISHED = {
     f"{task.name} {name}": metric.published
     for task in TASKS.values()
@@ -63,21 +63,21 @@ def grid(
     skipped: Sequence[str] = (),
     count: int = RESAMPLES,
 ) -> Grid:
-    """A line for each step of which both recipes were measured on the same test of some task.
+    """One line for each step whose recipes can be compared on some task.
 
     Args:
-        folders: of the runs, by `run_name`.
-        count: of resamples of the test images.
+        folders: the run directories by `run_name`.
+        count: the number of resamples of the test images.
 
     Raises:
-        RecordError: there is no such step, or so few resamples can tell nothing.
+        RecordError: there is no such step, or there are too few resamples.
     """
     bases = [_base(step, index) for step in STEPS]
     table = build(_declaration(index, bases), index, {}, skipped)
     found, refused = _comparisons(table, bases, folders, count)
     if not found:
-        raise RecordError("\n".join([NOTHING, *refused]))
-    if (reason := paired.too_few(list(found.values()), count)) is not None:
+        raise RecordError("\n".join([NO_PAIR, *refused]))
+    if (reason := paired.too_few_resamples(list(found.values()), count)) is not None:
         raise RecordError(reason)
     found = dict(zip(found, paired.corrected(list(found.values())), strict=True))
     columns = sorted({j for _, j in found})
@@ -91,7 +91,7 @@ def grid(
         line = [STEPS[i].adds, STEPS[i].recipe, bases[i]]
         for j in columns:
             it = found.get((i, j))
-            if it is not None and it.corrected is not None and it.corrected <= SURE:
+            if it is not None and it.corrected is not None and it.corrected <= ALPHA:
                 bold.add((len(lines), len(line)))
             line.append(DASH if it is None else _signed(it, STEPS[i].recipe))
             if (key := table.columns[j].key) in PUBLISHED:
@@ -99,7 +99,7 @@ def grid(
         lines.append(line)
     return Grid(
         title=f"What each trick added (protocol {table.protocol})",
-        preamble="The recipe minus the one that it is compared with, in points.",
+        preamble='Each recipe minus the recipe in the column "compared with", in points.',
         warning=not_comparable(table.protocol),
         head=head,
         lines=lines,
@@ -108,11 +108,13 @@ def grid(
     )
 
 
-def _declaration(index: Index, bases: Sequence[str]) -> Declaration:
-    """All that take part, by the headlines of tasks with a pair: the source task's first.
+def _declaration(index: Index, bases: Sequence[str]) -> TableSpec:
+    """The recipes of all steps by the headline metric of each task; the source task comes first.
+
+    Only tasks with a record of both recipes of some step.
 
     Raises:
-        RecordError: there is no pair.
+        RecordError: there is no such task.
     """
     order = ("pretrain", *COMPARED)
     measured = {(it.task, it.recipe) for it in index.kinds}
@@ -124,12 +126,12 @@ def _declaration(index: Index, bases: Sequence[str]) -> Declaration:
                 tasks.add((order.index(it.stage), it.task))
                 labels |= {step.recipe, base}
     if not tasks:
-        raise RecordError(NOTHING)
+        raise RecordError(NO_PAIR)
     return declare(index, sorted(labels), [task for _, task in sorted(tasks)], [])
 
 
 def _base(step: Step, index: Index) -> str:
-    """The label of what a step starts from: random weights are those of the same architecture."""
+    """The label of a step's base. Random weights must have the recipe's architecture."""
     if step.base != RANDOM:
         return step.base
     architectures = {it.backbone.architecture for it in index.kinds if it.recipe == step.recipe}
@@ -142,12 +144,12 @@ def _base(step: Step, index: Index) -> str:
 def _comparisons(
     table: Table, bases: Sequence[str], folders: Mapping[str, Path], count: int
 ) -> tuple[dict[tuple[int, int], Comparison], list[str]]:
-    """By step and column, where both were measured; and why others were not compared."""
+    """Comparisons by (step, column), and why others cannot be compared."""
     rows = {row.heading: line for row, line in zip(table.rows, table.cells, strict=True)}
     found: dict[tuple[int, int], Comparison] = {}
     refused = []
     for j, column in enumerate(table.columns):
-        # the table's notes say why a cell's runs were not averaged
+        # the notes of the table explain cells whose runs were not averaged
         cells = {
             label: line[j]
             for label, line in rows.items()
@@ -161,11 +163,11 @@ def _comparisons(
         if not pairs:
             continue
         metric = str(column.metric)
-        taking_part = {label: cell for _, pair in pairs for label, cell in pair.items()}
-        together = _together(taking_part, metric, folders, count)
+        cells_of_pairs = {label: cell for _, pair in pairs for label, cell in pair.items()}
+        shared = _all_sides(cells_of_pairs, metric, folders, count)
         for i, pair in pairs:
             try:
-                sides = [together[it] for it in pair] if together else None
+                sides = [shared[it] for it in pair] if shared else None
                 one, other = sides or paired.sides(pair, metric, folders, count)
             except RecordError as error:
                 refused.append(f"{column.heading}, {STEPS[i].recipe}: not compared: {error}")
@@ -174,12 +176,13 @@ def _comparisons(
     return found, refused
 
 
-def _together(
+def _all_sides(
     cells: Mapping[str, Cell], metric: str, folders: Mapping[str, Path], count: int
 ) -> dict[str, Side]:
-    """The sides by label, each run read and resampled once; empty where one does not fit.
+    """All sides of a column by label, so that each run is read and resampled once.
 
-    Then every pair is to be read on its own, so that the odd one hides no other.
+    Empty if one of them cannot be compared; then the caller compares pair by pair, so that this
+    one does not hide the others.
     """
     try:
         return {side.label: side for side in paired.sides(cells, metric, folders, count)}
@@ -188,7 +191,7 @@ def _together(
 
 
 def _signed(found: Comparison, recipe: str) -> str:
-    """The recipe minus what it builds on, the interval, and how many seeds the lesser side has."""
+    """The recipe minus its base, with its interval and the smaller number of seeds."""
     sign = 1 if found.ahead.label == recipe else -1
     text = f"{sign * found.gain:+.2f}"
     if (it := found.difference) is not None:
@@ -205,8 +208,8 @@ def _published(step: Step, published: Published, table: str, column: str) -> str
     return DASH if with_it is None or without is None else f"{with_it - without:+.2f}"
 
 
-def _figure(declared: Declaration, published: Published, label: str, column: str) -> float | None:
-    """The published figure of the row that speaks of a recipe."""
+def _figure(declared: TableSpec, published: Published, label: str, column: str) -> float | None:
+    """The published value of a recipe."""
     for row in declared.rows:
         if getattr(row.where, "recipes", None) == (label,):
             figure = published[declared.name].figure(row.heading, column)
@@ -215,19 +218,19 @@ def _figure(declared: Declaration, published: Published, label: str, column: str
 
 
 def _notes(found: Sequence[Comparison]) -> list[str]:
-    sure = [it for it in found if it.p is not None]
+    tested = [it for it in found if it.p is not None]
     missing = dict.fromkeys(it.missing for it in found if it.p is None)
     notes = []
-    if sure:
-        bases = " or ".join(sorted({it.basis for it in sure}))
+    if tested:
+        bases = " or ".join(sorted({it.basis for it in tested}))
         notes.append(
-            f"intervals: {CONFIDENCE:.0%}, {bases}; bold: p <= {SURE} by Holm over the "
-            f"{len(sure)} comparisons in this table"
+            f"intervals: {CONFIDENCE:.0%}, {bases}; bold: p <= {ALPHA} by Holm over the "
+            f"{len(tested)} comparisons in this table"
         )
     notes.append(
-        "(n): seeds, of the side that has fewer; with one, what another seed changes is in neither "
-        "interval nor p"
+        "(n): number of seeds, the smaller of both sides; with one seed, interval and p-value do "
+        "not include variation between seeds"
     )
     if missing:
-        notes.append(f"without an interval, how surely cannot be said: {'; '.join(missing)}")
+        notes.append(f"without an interval, significance cannot be tested: {'; '.join(missing)}")
     return notes

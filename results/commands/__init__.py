@@ -1,1 +1,1 @@
-"""The subcommands of results, one file each."""
+"""The commands of results: one file a group, each with parser and functions."""

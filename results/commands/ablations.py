@@ -1,4 +1,4 @@
-"""`trickbench recipes ablations`: the command of each run of the papers' ablations."""
+"""`trickbench recipes ablations`: one command for each ablation run of ResNet strikes back."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from results.papers import ablations, published
 def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(
         prog="trickbench recipes ablations",
-        description="Prints the runs of Strikes Back's ablations, each as a command.",
+        description="Print one command for each ablation run of ResNet strikes back.",
     ).parse_args(argv)
     print(commands_of_ablations())
     return 0
 
 
 def commands_of_ablations() -> str:
-    """Strikes Back's table 6 and its rows on drop path and smoothing: the command of each run.
+    """The runs of table 6 and of the table on drop path and smoothing, as `make` commands.
 
-    Settings and figures are the published tables' own. Where a run's settings are those of a
-    recipe, it is that recipe.
+    Settings and values come from the published tables.
     """
     figures = published.load()
     lines = [["table", "published top-1", "command"]]

@@ -1,4 +1,4 @@
-"""`trickbench figures` and `trickbench report`: what is drawn from records, and the page of all."""
+"""`trickbench figures` and `trickbench report`."""
 
 from __future__ import annotations
 
@@ -11,77 +11,75 @@ from results.papers.tables import TABLES
 from results.store import query
 
 if TYPE_CHECKING:
-    from results.figures.drawing import Material
+    from results.figures.drawing import FigureInputs
 
 
 def add(commands: argparse._SubParsersAction, parent: argparse.ArgumentParser) -> None:
-    """Adds both to the parser.
-
-    Args:
-        parent: has the options of a command that reads a protocol's records.
-    """
     about = "draw every figure that has records, as SVG and PNG"
     command = commands.add_parser("figures", help=about, description=about, parents=[parent])
-    _add_material(command)
+    _add_data(command)
     command.add_argument("--out", type=Path, metavar="DIR", help="default: runs/<protocol>/figures")
-    command.set_defaults(do=figures_of)
+    command.set_defaults(do=figures)
     about = "one HTML file with the tables, the figures and the records"
     command = commands.add_parser("report", help=about, description=about, parents=[parent])
-    _add_material(command)
+    _add_data(command)
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="default: runs/<protocol>/report.html"
     )
-    command.set_defaults(do=report_of)
+    command.set_defaults(do=report)
 
 
-def _add_material(command: argparse.ArgumentParser) -> None:
+def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--data", type=Path, default=Path("data"), help="folder of all data sets, for the images"
+        "--data",
+        type=Path,
+        default=Path("data"),
+        help="folder of all datasets, for the images (default: data)",
     )
 
 
-def _material(args: argparse.Namespace) -> tuple[Material, list[str]]:
-    from results.figures.drawing import Material
+def _inputs(args: argparse.Namespace) -> tuple[FigureInputs, list[str]]:
+    from results.figures.drawing import FigureInputs
 
     records, skipped = query.by_file(args.runs, args.protocol, args.take)
     data = args.data if args.data.is_dir() else None
-    return Material(args.protocol, records, data), skipped
+    return FigureInputs(args.protocol, records, data), skipped
 
 
-def figures_of(args: argparse.Namespace) -> int:
-    """Draws, and says of each figure where it is, or why it is not.
+def figures(args: argparse.Namespace) -> int:
+    """Draws every figure; prints its path, or why it cannot be drawn.
 
     Raises:
         RecordError: there is no record.
         OSError: the folder cannot be written.
     """
-    # Matplotlib takes a second to import, and the tables do without it.
-    from results import figures
+    # Matplotlib takes a second to import, and the tables do not need it.
+    from results.figures import write_all
 
-    material, skipped = _material(args)
+    inputs, skipped = _inputs(args)
     out = args.out or args.runs / args.protocol / "figures"
-    for line in (*figures.write_all(material, out), *(f"skipped: {it}" for it in skipped)):
+    for line in (*write_all(inputs, out), *(f"skipped: {it}" for it in skipped)):
         print(line)
     return 0
 
 
-def report_of(args: argparse.Namespace) -> int:
-    """Writes the page.
+def report(args: argparse.Namespace) -> int:
+    """Writes one HTML page.
 
     Raises:
         RecordError: there is no record.
         OSError: the file cannot be written.
     """
-    from results import figures
+    from results.figures import draw_all
     from results.report import page
 
-    material, skipped = _material(args)
-    drawn = figures.draw_all(material)
-    text = page.page(material, TABLES, drawn, args.runs, skipped)
+    inputs, skipped = _inputs(args)
+    drawn = draw_all(inputs)
+    text = page.page(inputs, TABLES, drawn, args.runs, skipped)
     out = args.out or args.runs / args.protocol / "report.html"
     files.write_atomically(out, text.encode())
     for it in drawn:
         if it.reason:
             print(f"{it.name}: not drawn: {it.reason}")
-    print(f"{out}: {len(material.records)} records of protocol {args.protocol}")
+    print(f"{out}: {len(inputs.records)} records of protocol {args.protocol}")
     return 0

@@ -13,19 +13,14 @@ from results.store import query
 ACTIONS = ("list", "show", "diff", "export", "verify")
 
 
-def arguments(words: list[str]) -> list[str]:
-    """`runs` alone, or with options, lists."""
+def default_action(words: list[str]) -> list[str]:
+    """`runs` without an action means `runs list`."""
     if words[:1] != ["runs"] or words[1:2] in ([it] for it in (*ACTIONS, "-h", "--help")):
         return words
     return ["runs", "list", *words[1:]]
 
 
 def add(commands: argparse._SubParsersAction, runs: argparse.ArgumentParser) -> None:
-    """Adds the command and its actions to a parser's.
-
-    Args:
-        runs: the parent that has --runs.
-    """
     command = commands.add_parser("runs", help="list, show, compare, export and verify records")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     conditions = argparse.ArgumentParser(add_help=False)
@@ -33,31 +28,33 @@ def add(commands: argparse._SubParsersAction, runs: argparse.ArgumentParser) -> 
         "conditions",
         nargs="*",
         metavar="FIELD=PATTERN",
-        help="only these: task='detect*' config.lr=0.1",
+        help="select records: task='detect*' config.lr=0.1",
     )
     protocol = argparse.ArgumentParser(add_help=False)
     protocol.add_argument("--protocol", help="default: all")
 
-    about = "a line for each run"
+    about = "print one line for each run"
     action = actions.add_parser("list", help=about, parents=[conditions, protocol, runs])
-    action.add_argument("--all", action="store_true", help="every attempt, not only the newest")
+    action.add_argument("--all", action="store_true", help="all attempts, not only the newest")
     action.set_defaults(do=list_runs)
 
-    action = actions.add_parser("show", help="everything that a record says", parents=[runs])
+    action = actions.add_parser("show", help="print all fields of a record", parents=[runs])
     action.add_argument("run", type=Path, help="mini/detect/best/seed0")
     action.set_defaults(do=show_run)
 
-    action = actions.add_parser("diff", help="what two runs differ in", parents=[runs])
+    action = actions.add_parser(
+        "diff", help="print the differences between two runs", parents=[runs]
+    )
     action.add_argument("one", type=Path, metavar="RUN")
     action.add_argument("other", type=Path, metavar="RUN")
     action.set_defaults(do=diff_runs)
 
-    about = "copy records, and those of their backbones, for publishing"
+    about = "copy records, and those of their backbones, to publish them"
     action = actions.add_parser("export", help=about, parents=[conditions, protocol, runs])
     action.add_argument("--out", type=Path, default=Path("results/records"))
     action.set_defaults(do=export_runs)
 
-    about = "compute every hash that the records state again"
+    about = "recompute and compare every hash"
     action = actions.add_parser("verify", help=about, parents=[conditions, runs])
     action.set_defaults(do=verify_runs)
 
@@ -80,7 +77,7 @@ def diff_runs(args: argparse.Namespace) -> int:
     found, _ = query.attempts(args.runs, None)
     one, other = (query.locate(args.runs, name, found) for name in (args.one, args.other))
     lines = query.difference(found[one], found[other])
-    print(aligned([["differ in", "field", str(args.one), str(args.other)], *lines]))
+    print(aligned([["kind", "field", str(args.one), str(args.other)], *lines]))
     return 0
 
 
@@ -88,7 +85,7 @@ def export_runs(args: argparse.Namespace) -> int:
     found, complaints = query.attempts(args.runs, args.protocol)
     chosen = query.select(found, args.conditions)
     if not chosen:
-        raise RecordError(f"no record to export among {len(found)}")
+        raise RecordError(f"no record to export: none of {len(found)} matches the conditions")
     for path in query.export(args.runs, chosen, args.out):
         print(path)
     return _complain(complaints)

@@ -1,4 +1,4 @@
-"""Every figure, by its name: drawn from records, or the reason why it is not."""
+"""All figures by name, drawn from records."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from results.figures import (
     training_curves,
     transfer_scatter,
 )
-from results.figures.drawing import STYLE, Material, NothingMeasuredError, Plot, to_png, to_svg
+from results.figures.drawing import STYLE, FigureError, FigureInputs, Plot, to_png, to_svg
 
-FIGURES: dict[str, Callable[[Material], Plot]] = {
+FIGURES: dict[str, Callable[[FigureInputs], Plot]] = {
     "learning-rate": training_curves.lr_schedules,
     "step-and-cosine": training_curves.validation_curves,
     "training-curves": training_curves.training_curves,
@@ -33,8 +33,8 @@ FIGURES: dict[str, Callable[[Material], Plot]] = {
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure as SVG and PNG; or `reason`, and nothing was drawn."""
+class RenderedFigure:
+    """A figure as SVG and PNG, or the `reason` why it cannot be drawn."""
 
     name: str
     title: str = ""
@@ -44,28 +44,28 @@ class Drawn:
     reason: str = ""
 
 
-def draw(name: str, material: Material) -> Drawn:
-    """One figure; the same records give the same bytes."""
+def draw(name: str, inputs: FigureInputs) -> RenderedFigure:
+    """Draws one figure; the same records give the same bytes."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         try:
-            plot = FIGURES[name](material)
-        except NothingMeasuredError as error:
-            return Drawn(name, reason=str(error))
+            plot = FIGURES[name](inputs)
+        except FigureError as error:
+            return RenderedFigure(name, reason=str(error))
         svg = side_by_side.with_jpeg(to_svg(plot, name))
-        return Drawn(name, plot.title, plot.caption, svg, to_png(plot))
+        return RenderedFigure(name, plot.title, plot.caption, svg, to_png(plot))
 
 
-def draw_all(material: Material) -> list[Drawn]:
-    return [draw(name, material) for name in FIGURES]
+def draw_all(inputs: FigureInputs) -> list[RenderedFigure]:
+    return [draw(name, inputs) for name in FIGURES]
 
 
-def write_all(material: Material, out: Path) -> Iterator[str]:
-    """Writes each figure's .svg and .png below a folder, and says which, or why not.
+def write_all(inputs: FigureInputs, out: Path) -> Iterator[str]:
+    """Writes .svg and .png files; yields one line for each figure: its path, or why it has none.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    for it in draw_all(material):
+    for it in draw_all(inputs):
         if it.reason:
             yield f"{it.name}: not drawn: {it.reason}"
             continue

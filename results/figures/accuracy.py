@@ -1,4 +1,4 @@
-"""Figures of records: accuracy over seeds, and against test resolution."""
+"""Accuracy over seeds, and against test resolution."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from core.record import Record
 from results.figures.drawing import (
     COLOURS,
     MARKERS,
-    Material,
-    NothingMeasuredError,
+    FigureError,
+    FigureInputs,
     Plot,
     label,
     legend_beside,
     panels,
     plot,
 )
-from results.store.comparability import disagreement
+from results.store.comparability import averaging_conflict
 from results.tables.grid import span
 
-FEWEST_SEEDS = 3  # that a Gaussian is fitted to
+MIN_SEEDS = 3  # for the fit of a Gaussian
 _AT = re.compile(r"top1@(\d+)/([\d.]+)")
 
 
 def over_seeds(
     records: Iterable[Record], metric: str = "top1"
 ) -> tuple[dict[str, list[Record]], list[str]]:
-    """Three or more pretraining runs that differ in their seed alone, by task and recipe.
+    """Groups of three or more pretraining runs that differ only in their seed, by task and recipe.
 
     Returns:
-        The runs, and why others are no such group.
+        The groups, and why other groups are left out.
     """
     groups: dict[str, list[Record]] = {}
     for run in records:
@@ -42,9 +42,9 @@ def over_seeds(
             groups.setdefault(f"{run.task}/{run.recipe}", []).append(run)
     found, refused = {}, []
     for name, runs in sorted(groups.items()):
-        if len(runs) < FEWEST_SEEDS:
+        if len(runs) < MIN_SEEDS:
             continue
-        if (reason := disagreement(runs, metric)) is None:
+        if (reason := averaging_conflict(runs, metric)) is None:
             found[name] = runs
         else:
             refused.append(reason)
@@ -52,23 +52,21 @@ def over_seeds(
 
 
 def left_out(refused: Iterable[str]) -> str:
-    """A caption's words on runs that may not be averaged; none where there are none."""
+    """The part of a caption on runs that cannot be averaged."""
     return "".join(f" Left out: {reason}." for reason in dict.fromkeys(refused))
 
 
-def seeds(material: Material) -> Plot:
+def seeds(inputs: FigureInputs) -> Plot:
     """ResNet strikes back, figure 2."""
-    groups, refused = over_seeds(material.records.values())
+    groups, refused = over_seeds(inputs.records.values())
     if not groups:
-        none = f"no recipe was pretrained with {FEWEST_SEEDS} seeds or more"
-        raise NothingMeasuredError("; ".join([none, *refused]))
+        none = f"no recipe was pretrained with {MIN_SEEDS} seeds or more"
+        raise FigureError("; ".join([none, *refused]))
     all_axes = panels(len(groups))
     words = []
     for axes, (name, runs) in zip(all_axes, groups.items(), strict=True):
         values = np.array([run.metrics["top1"].value for run in runs])
-        mean, deviation = norm.fit(
-            values
-        )  # of greatest likelihood: of the values, not their source
+        mean, deviation = norm.fit(values)  # maximum likelihood: divides by n, not by n - 1
         axes.hist(values, bins="auto", density=True, color=COLOURS[0], alpha=0.6)
         axes.plot(
             values, np.zeros(len(values)), "|", color=COLOURS[1], markersize=14, clip_on=False
@@ -85,15 +83,15 @@ def seeds(material: Material) -> Plot:
         )
     return plot(
         all_axes[0],
-        f"Accuracy over seeds, and a Gaussian fit (protocol {material.protocol})",
-        f"{'; '.join(words)}. The curve is the Gaussian fit, of greatest likelihood; a stroke is a "
+        f"Accuracy over seeds, and a Gaussian fit (protocol {inputs.protocol})",
+        f"{'; '.join(words)}. The curve is the maximum-likelihood Gaussian; each mark is one "
         f"seed. Compare ResNet strikes back, figure 2.{left_out(refused)}",
     )
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean top-1 over seeds, and how many seeds and samples of the test, at each resolution."""
+    """Mean top-1 over seeds, number of seeds and number of test samples, at each resolution."""
 
     recipe: str
     dataset: str
@@ -105,7 +103,7 @@ class Curve:
 
 
 def by_resolution(records: Iterable[Record]) -> tuple[list[Curve], list[str]]:
-    """Each backbone's accuracy at two or more resolutions, and which runs may not be averaged."""
+    """Each backbone's accuracy at two or more resolutions, and why other runs are left out."""
     groups: dict[tuple[str, str, float, str], dict[int, list[Record]]] = {}
     for run in records:
         for metric in run.metrics if run.stage == "evaluate" else ():
@@ -117,7 +115,7 @@ def by_resolution(records: Iterable[Record]) -> tuple[list[Curve], list[str]]:
         points = []
         for side, runs in sorted(sides.items()):
             metric = f"top1@{side}/{printed}"
-            if (reason := disagreement(runs, metric)) is not None:
+            if (reason := averaging_conflict(runs, metric)) is not None:
                 refused.append(reason)
                 continue
             measured = [run.metrics[metric] for run in runs]
@@ -128,12 +126,12 @@ def by_resolution(records: Iterable[Record]) -> tuple[list[Curve], list[str]]:
     return curves, refused
 
 
-def resolutions(material: Material) -> Plot:
+def resolutions(inputs: FigureInputs) -> Plot:
     """ResNet strikes back, figure 4."""
-    curves, refused = by_resolution(material.records.values())
+    curves, refused = by_resolution(inputs.records.values())
     if not curves:
         none = 'no evaluation at two resolutions (RESOLUTIONS="160 224")'
-        raise NothingMeasuredError("; ".join([none, *dict.fromkeys(refused)]))
+        raise FigureError("; ".join([none, *dict.fromkeys(refused)]))
     kinds = sorted({(it.dataset, it.crop_ratio) for it in curves})
     all_axes = panels(len(kinds))
     names = list(dict.fromkeys(it.recipe for it in curves))
@@ -157,7 +155,7 @@ def resolutions(material: Material) -> Plot:
     words = sorted({f"{span(it.samples)} samples of {it.dataset}" for it in curves})
     return plot(
         all_axes[0],
-        f"Accuracy against test resolution (protocol {material.protocol})",
+        f"Accuracy against test resolution (protocol {inputs.protocol})",
         f"Top-1 of each backbone at several resolutions, the mean of n seeds, on "
         f"{'; '.join(words)}. Compare ResNet strikes back, figure 4.{left_out(refused)}",
     )

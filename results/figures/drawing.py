@@ -1,4 +1,4 @@
-"""Figures as SVG: the same bytes each time, in the page's colours, and with words to read out."""
+"""Style of the figures, and reproducible, accessible SVG in the text colour of the page."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 
 from core.record import Record
 
-INK = "#0a0b0c"  # stands for the colour of the text around the figure until the SVG is written
-# Okabe and Ito's, which the colour-blind can tell apart, without black and yellow: these are seen
-# on white and on black. A line's dashes tell the same as its colour.
+INK = "#0a0b0c"  # a placeholder: `to_svg` replaces it with the text colour of the page
+# Okabe and Ito's colours for colour-blind readers, without black and yellow: the others are
+# visible on white and on black. Dashes repeat what the colour says.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "os^Dv"
@@ -38,25 +38,24 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 150,
     "svg.fonttype": "none",  # text stays text
     "text.color": INK,
-    "text.parse_math": False,  # a name with two dollar signs is a name
+    "text.parse_math": False,  # dollar signs in a name are no formula
     "xtick.color": INK,
     "ytick.color": INK,
 }
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
-class NothingMeasuredError(Exception):
-    """A figure that cannot be drawn; the message says what there is none of."""
+class FigureError(Exception):
+    """A figure cannot be drawn; the message says why."""
 
 
 @dataclass(frozen=True)
-class Material:
+class FigureInputs:
     """What figures are drawn from.
 
     Attributes:
-        protocol: of all records.
-        records: by their files, beside which lie what else the runs have kept.
-        data: the folder of all data sets, for the images; None where there is none.
+        records: by file; the output files of a run are in the same folder.
+        data: the folder of all datasets, for the images; None if it does not exist.
     """
 
     protocol: str
@@ -66,7 +65,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn figure, and what it says in words: which data, how many samples and seeds."""
+    """A figure with its title and its caption: the data, the number of samples and seeds."""
 
     figure: Figure
     title: str
@@ -74,7 +73,7 @@ class Plot:
 
 
 def panels(count: int, columns: int = 2, width: float = 4.6, height: float = 3.2) -> list[Axes]:
-    """So many axes of a new figure, row by row; sizes of each in inches."""
+    """`count` axes of a new figure, row by row; `width` and `height` of each in inches."""
     columns = min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * width, rows * height))
@@ -91,34 +90,34 @@ def figure_of(axes: Axes) -> Figure:
 
 
 def plot(axes: Axes, title: str, caption: str) -> Plot:
-    """The figure that some axes are of, with its words."""
+    """The figure of these axes, with title and caption."""
     return Plot(figure_of(axes), title, caption)
 
 
 def legend_beside(*all_axes: Axes) -> None:
-    """One legend at the right of a figure, for all lines of these axes, each name once."""
+    """Adds one legend at the right of a figure, with each name of these axes once."""
     named = {str(line.get_label()): line for axes in all_axes for line in axes.lines}
     shown = {name: line for name, line in named.items() if not name.startswith("_")}
     figure_of(all_axes[0]).legend(list(shown.values()), list(shown), loc="outside right center")
 
 
 def label(name: str) -> str:
-    """A name for a legend, which leaves out names that open with an underscore."""
+    """Protects a name for a legend: Matplotlib skips names that start with an underscore."""
     return f"\u200b{name}" if name.startswith("_") else name
 
 
 def to_png(drawn: Plot) -> bytes:
-    """A bitmap on white."""
+    """A PNG on white."""
     buffer = io.BytesIO()
     drawn.figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def to_svg(drawn: Plot, name: str) -> str:
-    """An SVG element, for a page or as a file of its own, on no background.
+    """A transparent SVG element, for a page or as a file.
 
     Args:
-        name: opens every id in it, so that several can stand on one page.
+        name: the prefix of every id, so that one page can have several figures.
     """
     buffer = io.StringIO()
     drawn.figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)

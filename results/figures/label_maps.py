@@ -1,4 +1,4 @@
-"""What several segmenters make of the same images, side by side with what is there."""
+"""Segmentations of several backbones on the same images, beside the ground truth."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from PIL import Image
 from core.metrics import label_maps
 from core.metrics.label_maps import LABEL_MAPS, LabelMaps
 from core.record import Record
-from results.figures.drawing import Material, NothingMeasuredError, Plot, figure_of, plot
+from results.figures.drawing import FigureError, FigureInputs, Plot, figure_of, plot
 from results.figures.outputs import of_each, of_same_data, read, seeds_of
 from results.figures.side_by_side import PIXELS, grid, shrunk
 
-MOST_NAMED = 12  # classes in the legend, those of most pixels
+MOST_NAMED = 12  # classes in the legend: those with most pixels
 
 
-def segmentations(material: Material) -> Plot:
-    """The label maps of each segmenter, and the images that they are of where these are here.
+def segmentations(inputs: FigureInputs) -> Plot:
+    """One row for each image: the image if it is available, the ground truth, each segmentation.
 
     Raises:
-        NothingMeasuredError: no run kept its label maps.
+        FigureError: no run has label maps.
     """
-    found = of_same_data(material.records, "segment", LABEL_MAPS)
+    found = of_same_data(inputs.records, "segment", LABEL_MAPS)
     kept, left_out = of_each(found, partial(read, name=LABEL_MAPS, load=label_maps.load))
     first = next(iter(kept.values()))
     for name in [name for name, it in kept.items() if it.images != first.images]:
         del kept[name]
-        left_out += f" Left out: {name} (it kept other images)."
+        left_out += f" Left out: {name} (its label maps are of other images)."
     runs = {name: found[name][1] for name in kept}
     try:
-        images = photographs(next(iter(runs.values())), material.data, first)
+        images = photographs(next(iter(runs.values())), inputs.data, first)
         without = ""
-    except NothingMeasuredError as error:
-        images, without = [], f" The images themselves are not shown: {error}."
-    drawn = draw(kept, images, runs, material.protocol)
+    except FigureError as error:
+        images, without = [], f" The images are not shown: {error}."
+    drawn = draw(kept, images, runs, inputs.protocol)
     return replace(drawn, caption=drawn.caption + without + left_out)
 
 
 def photographs(run: Record, data_root: Path | None, kept: LabelMaps) -> list[Image.Image]:
-    """The images that the label maps are of, made small.
+    """The images of the label maps, scaled down.
 
     Raises:
-        NothingMeasuredError: there is no folder of data, or one of them is not there, or damaged.
+        FigureError: there is no data folder, or an image is missing or damaged.
     """
-    # mmengine takes a second to import, and only this needs it
+    # importing mmengine takes a second, and only this function needs it
     from core import configs
     from core.errors import InputError
 
     if data_root is None:
-        raise NothingMeasuredError(f"needs the images of {run.dataset.name}: --data DIR")
+        raise FigureError(f"needs the images of {run.dataset.name}: pass --data DIR")
     try:
         root = data_root / configs.config(run.dataset.name).root
     except InputError as error:
-        raise NothingMeasuredError(str(error)) from error
+        raise FigureError(str(error)) from error
     return [shrunk(root / file)[0] for file in kept.files]
 
 
 def colours(classes: int) -> NDArray[np.uint8]:
-    """RGB [classes + 1, 3] of each class, darker from each 60th on, and black for what has none."""
+    """RGB [classes + 1, 3]: a colour per class, darker after every 60; black is unlabelled."""
     maps = [colormaps[name](np.arange(20))[:, :3] for name in ("tab20", "tab20b", "tab20c")]
     again, number = np.divmod(np.arange(classes), 60)
     palette = np.concatenate(maps)[number] * (0.7**again)[:, None]
@@ -78,10 +78,10 @@ def draw(
     runs: Mapping[str, Record],
     protocol: str,
 ) -> Plot:
-    """A row for each image: itself, where it is here, its truth, and what each backbone says."""
+    """One row for each image: the image if available, the ground truth, each segmentation."""
     run, first = next(iter(runs.values())), next(iter(kept.values()))
     palette = colours(len(first.classes))
-    axes = grid(len(first.images), [*(["image"] if images else []), "what is there", *kept])
+    axes = grid(len(first.images), [*(["image"] if images else []), "ground truth", *kept])
     cells = iter(axes)
     for place in range(len(first.images)):
         if images:
@@ -96,9 +96,9 @@ def draw(
     figure_of(axes[0]).legend(handles=patches, loc="outside right center")
     return plot(
         axes[0],
-        f"What the segmenters make of the same images (protocol {protocol})",
+        f"Segmentations of the same images (protocol {protocol})",
         f"{len(first.images)} of the {max(it.samples for it in run.metrics.values())} test images "
-        f"of {run.dataset.name}, evenly spaced: {', '.join(first.images)}. What is there, then "
-        f"each backbone's label map (task {run.task}, {seeds_of(runs)}); black is not labelled. "
-        f"The legend has the classes of most pixels.",
+        f"of {run.dataset.name}, evenly spaced: {', '.join(first.images)}. The ground truth, then "
+        f"each backbone's label map (task {run.task}, {seeds_of(runs)}); black is unlabelled. "
+        f"The legend shows the classes with most pixels.",
     )

@@ -1,4 +1,4 @@
-"""Files that runs keep beside their records, as figures read them."""
+"""Reads the output files of runs for the figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from core.record import Record, RecordError
 from core.selection import evenly
-from results.figures.drawing import NothingMeasuredError
+from results.figures.drawing import FigureError
 from results.stats.per_image import DAMAGED
 from results.store import query
 from results.tables.spec import PAPER_RECIPES
@@ -21,16 +21,16 @@ T = TypeVar("T")
 def of_same_data(
     records: Mapping[Path, Record], stage: str, kept: str
 ) -> dict[str, tuple[Path, Record]]:
-    """One run of each backbone that kept such a file, all on the same data.
+    """One run of each backbone that has an output file, all on the same data, in the papers' order.
 
-    Of several data sets and tasks the one with most backbones, and the lowest seed of each. In
-    the papers' order; of many, some evenly over it, the first and the last among them.
+    Chooses the task and dataset with most backbones, and the lowest seed of each. From many
+    backbones, chooses a few at equal distances, with the first and the last.
 
     Args:
-        kept: a file's name beside the record.
+        kept: the name of the output file.
 
     Raises:
-        NothingMeasuredError: no run of the stage has one.
+        FigureError: no run of the stage has one.
     """
     groups: dict[tuple[str, str], dict[str, tuple[Path, Record]]] = {}
     for path, run in sorted(records.items(), key=lambda it: (it[1].seed, it[0])):
@@ -38,60 +38,63 @@ def of_same_data(
             group = groups.setdefault((run.task, run.dataset.fingerprint), {})
             group.setdefault(run.recipe, (path, run))
     if not groups:
-        raise NothingMeasuredError(f"no run of the stage {stage} has kept its {kept}")
+        raise FigureError(f"no {stage} run has a {kept}")
     group = max(groups.values(), key=len)
     return {name: group[name] for name in evenly(sorted(group, key=paper_order), BACKBONES)}
 
 
 def paper_order(recipe: str) -> tuple[int, str]:
-    """A key that sorts recipes as the papers list them, and others behind them by name."""
+    """A sort key: recipes in the papers' order, then others by name."""
     place = PAPER_RECIPES.index(recipe) if recipe in PAPER_RECIPES else len(PAPER_RECIPES)
     return place, recipe
 
 
 def read(path: Path, run: Record, name: str, load: Callable[[Path], T]) -> T:
-    """What a run has kept in a file beside its record.
+    """Reads an output file of a run.
 
     Args:
-        path: of the record.
+        path: the file of the record.
 
     Raises:
-        NothingMeasuredError: there is no such file, it is not the record's, or damaged.
+        FigureError: the file is missing, does not match the record, or is damaged.
     """
     try:
         file = query.output(path.parent, run, name)
     except RecordError as error:
-        raise NothingMeasuredError(str(error)) from error
+        raise FigureError(str(error)) from error
     if file is None:
-        raise NothingMeasuredError(f"no {name} that {path} names")
+        raise FigureError(f"{path}: the record lists no {name}, or the file is missing")
     try:
         return load(file)
     except DAMAGED as error:
-        raise NothingMeasuredError(f"{file}: not readable ({error})") from error
+        raise FigureError(f"{file}: not readable ({error})") from error
 
 
 def of_each(
     found: Mapping[str, tuple[Path, Record]], read: Callable[[Path, Record], T]
 ) -> tuple[dict[str, T], str]:
-    """What is read of each backbone's run, and a caption's words on those that cannot be.
+    """Reads an output file of each backbone's run.
+
+    Returns:
+        The contents, and the part of a caption on backbones that are left out.
 
     Raises:
-        NothingMeasuredError: none can.
+        FigureError: no file can be read.
     """
     there: dict[str, T] = {}
     failed: dict[str, str] = {}
     for name, (path, run) in found.items():
         try:
             there[name] = read(path, run)
-        except NothingMeasuredError as error:
+        except FigureError as error:
             failed[name] = str(error)
     if not there:
-        raise NothingMeasuredError("; ".join(dict.fromkeys(failed.values())))
+        raise FigureError("; ".join(dict.fromkeys(failed.values())))
     return there, "".join(f" Left out: {name} ({reason})." for name, reason in failed.items())
 
 
 def seeds_of(runs: Mapping[str, Record]) -> str:
-    """ "seed 0", or each backbone's where they differ."""
+    """The seeds of some runs: "seed 0", or each backbone's seed if they differ."""
     if len(seeds := {run.seed for run in runs.values()}) == 1:
         return f"seed {seeds.pop()}"
     return f"seeds: {', '.join(f'{name} {run.seed}' for name, run in runs.items())}"

@@ -1,4 +1,4 @@
-"""What several detectors found in the same pictures, side by side with what is there."""
+"""Detections of several backbones on the same images, beside the ground truth."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from core.tasks import DETECTIONS
 from results.figures.drawing import (
     COLOURS,
     INK,
-    Material,
-    NothingMeasuredError,
+    FigureError,
+    FigureInputs,
     Plot,
     label,
     panels,
@@ -33,12 +33,12 @@ from results.figures.drawing import (
 )
 from results.figures.outputs import of_each, of_same_data, read, seeds_of
 
-SURE = 0.5  # the score from which a detection is drawn
-PIXELS = 256  # of a drawn picture's longer side
+MIN_SCORE = 0.5  # detections with a lower score are not drawn
+PIXELS = 256  # the longer side of a drawn image
 
 
 def chosen(kept: DetectionResults) -> list[str]:
-    """A few images with objects, evenly over the test set, so that nobody has picked them."""
+    """A few images with objects, at equal distances in the test set, so not hand-picked."""
     with_objects = [
         name
         for name, truth in zip(kept.images, kept.ground_truth, strict=True)
@@ -47,9 +47,9 @@ def chosen(kept: DetectionResults) -> list[str]:
     return evenly(with_objects, SHOWN)
 
 
-def picture_file(dataset: str, data_root: Path, name: str) -> Path:
-    """Where a test picture of a set in VOC's layout lies."""
-    # mmengine takes a second to import, and only this needs it
+def image_file(dataset: str, data_root: Path, name: str) -> Path:
+    """The file of a test image, for a dataset in VOC's layout."""
+    # importing mmengine takes a second, and only this function needs it
     from core import configs
 
     found = configs.config(dataset)
@@ -57,63 +57,63 @@ def picture_file(dataset: str, data_root: Path, name: str) -> Path:
     return data_root / found.root / year / "JPEGImages" / f"{name}.jpg"
 
 
-def detections(material: Material) -> Plot:
-    """The same pictures for each detector, a row each.
+def detections(inputs: FigureInputs) -> Plot:
+    """One row for each image: the ground truth, then each backbone's detections.
 
     Raises:
-        NothingMeasuredError: no run kept its detections, or the pictures are not here.
+        FigureError: no run has detections, or the images are missing.
     """
     from core.errors import InputError
 
-    found = of_same_data(material.records, "detect", DETECTIONS.name)
+    found = of_same_data(inputs.records, "detect", DETECTIONS.name)
     run = next(iter(found.values()))[1]
-    if material.data is None:
-        raise NothingMeasuredError(f"needs the pictures of {run.dataset.name}: --data DIR")
+    if inputs.data is None:
+        raise FigureError(f"needs the images of {run.dataset.name}: pass --data DIR")
     kept, left_out = of_each(found, partial(read, name=DETECTIONS.name, load=detection.load))
     names = chosen(next(iter(kept.values())))
     try:
-        files = {name: picture_file(run.dataset.name, material.data, name) for name in names}
+        files = {name: image_file(run.dataset.name, inputs.data, name) for name in names}
     except InputError as error:
-        raise NothingMeasuredError(str(error)) from error
+        raise FigureError(str(error)) from error
     if absent := [path for path in files.values() if not path.is_file()]:
-        raise NothingMeasuredError(f"no picture {absent[0].name} of {run.dataset.name}: --data DIR")
+        raise FigureError(f"no image {absent[0].name} of {run.dataset.name}: pass --data DIR")
     runs = {name: found[name][1] for name in kept}
-    pictures = {name: shrunk(path) for name, path in files.items()}
-    drawn = draw(pictures, kept, runs, material.protocol)
+    images = {name: shrunk(path) for name, path in files.items()}
+    drawn = draw(images, kept, runs, inputs.protocol)
     return replace(drawn, caption=drawn.caption + left_out)
 
 
-def opened(path: Path) -> Image.Image:
-    """A picture in RGB.
+def read_image(path: Path) -> Image.Image:
+    """Reads an image as RGB.
 
     Raises:
-        NothingMeasuredError: it is not here, or damaged.
+        FigureError: it is missing or damaged.
     """
     try:
         with Image.open(path) as whole:
             return whole.convert("RGB")
     except OSError as error:
-        raise NothingMeasuredError(f"{path}: not a readable picture ({error})") from error
+        raise FigureError(f"{path}: not a readable image ({error})") from error
 
 
 def shrunk(path: Path) -> tuple[Image.Image, float]:
-    """A picture of at most so many pixels, and by what its sides were multiplied."""
-    image = opened(path)
+    """An image whose longer side is at most PIXELS, and the scale factor."""
+    image = read_image(path)
     factor = min(1.0, PIXELS / max(image.size))
     width, height = (max(1, round(side * factor)) for side in image.size)
     return image.resize((width, height)), factor
 
 
 def draw(
-    pictures: Mapping[str, tuple[Image.Image, float]],
+    images: Mapping[str, tuple[Image.Image, float]],
     kept: Mapping[str, DetectionResults],
     runs: Mapping[str, Record],
     protocol: str,
 ) -> Plot:
     run = next(iter(runs.values()))
     columns = 1 + len(kept)
-    axes = grid(len(pictures), ["what is there", *kept])
-    for row, (name, (image, factor)) in enumerate(pictures.items()):
+    axes = grid(len(images), ["ground truth", *kept])
+    for row, (name, (image, factor)) in enumerate(images.items()):
         cells = axes[row * columns : (row + 1) * columns]
         for cell in cells:
             cell.imshow(np.asarray(image))
@@ -124,24 +124,24 @@ def draw(
         )
         for cell, one in zip(cells[1:], kept.values(), strict=True):
             boxes = one.detections[one.images.index(name)]
-            sure = boxes.scores >= SURE
+            above = boxes.scores >= MIN_SCORE
             words = [
                 f"{one.classes[i]} {score:.2f}"
-                for i, score in zip(boxes.labels[sure], boxes.scores[sure], strict=True)
+                for i, score in zip(boxes.labels[above], boxes.scores[above], strict=True)
             ]
-            _boxes(cell, boxes.boxes[sure] * factor, words, COLOURS[1])
+            _boxes(cell, boxes.boxes[above] * factor, words, COLOURS[1])
     return plot(
         axes[0],
-        f"What the detectors found in the same pictures (protocol {protocol})",
-        f"{len(pictures)} of the {run.metrics['map'].samples if 'map' in run.metrics else 'many'} "
-        f"test pictures of {run.dataset.name}, evenly spaced: {', '.join(pictures)}. Left what is "
-        f"there, then each backbone's detections (task {run.task}, {seeds_of(runs)}) of a "
-        f"score of {SURE} or more.",
+        f"Detections on the same images (protocol {protocol})",
+        f"{len(images)} of the {run.metrics['map'].samples if 'map' in run.metrics else 'many'} "
+        f"test images of {run.dataset.name}, evenly spaced: {', '.join(images)}. Left the ground "
+        f"truth, then each backbone's detections (task {run.task}, {seeds_of(runs)}) with a "
+        f"score of {MIN_SCORE} or more.",
     )
 
 
 def grid(rows: int, heads: Sequence[str]) -> list[Axes]:
-    """Axes for pictures, row by row, with a head over each column."""
+    """Axes for images, row by row, with a heading over each column."""
     axes = panels(rows * len(heads), columns=len(heads), width=2.2, height=2.0)
     for cell in axes:
         cell.set(xticks=[], yticks=[])
@@ -161,14 +161,14 @@ def _boxes(axes: Axes, boxes: Any, words: Sequence[str], colour: str) -> None:
             text,
             fontsize=6,
             color="white",
-            verticalalignment="top" if top < 12 else "bottom",  # within the picture
+            verticalalignment="top" if top < 12 else "bottom",  # stay inside the image
             clip_on=True,
             bbox=dict(facecolor=colour, edgecolor="none", pad=0.6),
         )
 
 
 def with_jpeg(svg: str, quality: int = 85) -> str:
-    """The same SVG with its bitmaps as JPEG where that is smaller: photographs, by ten times."""
+    """The SVG with bitmaps as JPEG where that is smaller: ten times for photographs."""
 
     def smaller(match: re.Match[str]) -> str:
         png = Image.open(io.BytesIO(base64.b64decode(match[1]))).convert("RGB")

@@ -1,4 +1,4 @@
-"""Bag of Tricks, figure 4: what label smoothing does to the gap between logits."""
+"""Bag of Tricks, figure 4: label smoothing and the gap between logits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from core.metrics.logit_gap import GAPS
 from core.record import Record
 from results.figures.drawing import (
     COLOURS,
-    Material,
-    NothingMeasuredError,
+    FigureError,
+    FigureInputs,
     Plot,
     label,
     panels,
@@ -28,7 +28,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Gaps:
-    """The gap between a backbone's logits for each image; `eps` is what it was trained with."""
+    """The logit gap of a backbone for each image; `eps` is its label smoothing in training."""
 
     name: str
     values: Floats
@@ -38,20 +38,20 @@ class Gaps:
 
 
 def optimal_gap(eps: Floats | float, classes: int) -> Floats:
-    """log((K - 1)(1 - eps) / eps): by how much the true class's logit should exceed the others.
+    """log((K - 1)(1 - eps) / eps): the optimal gap between the true class's logit and the others.
 
     Args:
-        eps: of label smoothing, in (0, 1).
-        classes: K.
+        eps: the label smoothing, in (0, 1).
+        classes: the number of classes K.
     """
     eps = np.asarray(eps, float)
     return np.log((classes - 1) * (1 - eps) / eps)
 
 
-def smoothing_gap(material: Material) -> Plot:
-    """The gap in theory, and of each backbone as measured."""
-    trained = [run for run in material.records.values() if run.stage == "pretrain"]
-    found = of_each_recipe(material.records)
+def smoothing_gap(inputs: FigureInputs) -> Plot:
+    """The optimal gap, and the measured gaps of each backbone."""
+    trained = [run for run in inputs.records.values() if run.stage == "pretrain"]
+    found = of_each_recipe(inputs.records)
     # an evaluation's record does not say how its weights were trained
     eps = {run.backbone.sha256: float(run.config.get("label_smoothing", 0)) for run in trained}
     kept, left_out = of_each(found, finite_gaps) if found else ({}, "")
@@ -68,15 +68,15 @@ def smoothing_gap(material: Material) -> Plot:
     ]
     classes = sorted({run.dataset.classes for run in trained} | {it.classes for it in measured})
     if not classes:
-        raise NothingMeasuredError("no pretraining, so no number of classes")
-    drawn = draw(classes, measured, material.protocol)
+        raise FigureError("no record of a pretraining")
+    drawn = draw(classes, measured, inputs.protocol)
     return replace(drawn, caption=drawn.caption + left_out)
 
 
 def of_each_recipe(records: Mapping[Path, Record]) -> dict[str, tuple[Path, Record]]:
-    """The lowest seed of each recipe on each data set that kept its gaps, in the papers' order.
+    """The lowest seed of each recipe and dataset with a file of gaps, in the papers' order.
 
-    Of a recipe's pretraining and its evaluation on the same data, the pretraining.
+    A pretraining takes precedence over an evaluation on the same data.
     """
     found: dict[str, tuple[Path, Record]] = {}
     for stage in ("pretrain", "evaluate"):
@@ -92,14 +92,14 @@ def of_each_recipe(records: Mapping[Path, Record]) -> dict[str, tuple[Path, Reco
 
 
 def finite_gaps(path: Path, run: Record) -> Floats:
-    """The gaps that a run has kept.
+    """The logit gaps of a run.
 
     Raises:
-        NothingMeasuredError: not the record's file, or of logits that are not finite.
+        FigureError: the file does not match the record, or a gap is not finite.
     """
     values = read(path, run, GAPS, logit_gap.load)
     if not (len(values) and np.isfinite(values).all()):
-        raise NothingMeasuredError(f"{path.with_name(GAPS)}: not all gaps are finite")
+        raise FigureError(f"{path.with_name(GAPS)}: not all gaps are finite")
     return values
 
 
@@ -122,10 +122,10 @@ def draw(classes: Sequence[int], measured: Sequence[Gaps], protocol: str) -> Plo
             axes.axvline(float(optimal_gap(found.eps, found.classes)), color=COLOURS[1], ls="--")
     words = "; ".join(f"{it.name}: {len(it.values)} images of {it.dataset}" for it in measured)
     found_words = (
-        f"Measured on {words}, by the lowest seed; a dashed line is the optimum of the recipe's "
-        f"own smoothing."
+        f"Measured on {words}, with the lowest seed; a dashed line is the optimum for the recipe's "
+        f"smoothing."
         if measured
-        else f"No pretraining and no evaluation has kept its {GAPS}."
+        else f"No pretraining and no evaluation has a {GAPS}."
     )
     return plot(
         theory,

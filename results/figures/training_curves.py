@@ -1,4 +1,4 @@
-"""Figures of pretraining: learning rates, and accuracy and loss by epoch."""
+"""Learning rates, loss and accuracy by epoch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from core.record import Record
 from results.figures.drawing import (
     COLOURS,
     DASHES,
-    Material,
-    NothingMeasuredError,
+    FigureError,
+    FigureInputs,
     Plot,
     label,
     legend_beside,
@@ -29,17 +29,17 @@ from results.figures.outputs import read
 STEP, COSINE = "d-efficient", "cosine"
 
 HISTORY = "history.json"
-COLUMNS = ("epoch", "loss", "top1", "samples")  # of a history, what is drawn
+COLUMNS = ("epoch", "loss", "top1", "samples")  # the drawn values of a history
 
 
 @dataclass(frozen=True)
 class History:
-    """What each epoch of a pretraining ended with, and its learning rates.
+    """The loss and accuracy of each epoch of a pretraining, and its learning rates.
 
     Attributes:
-        columns: of COLUMNS, [epochs] each.
-        learning_rates: [n, 2], the epochs at which steps begin and their rates; of no step where
-            an older version has trained.
+        columns: an array [epochs] for each of COLUMNS.
+        learning_rates: [n, 2], epoch and learning rate of some steps; empty for runs of older
+            versions.
     """
 
     columns: Mapping[str, NDArray[np.floating]]
@@ -47,10 +47,10 @@ class History:
 
 
 def histories(records: Mapping[Path, Record]) -> list[tuple[Record, History]]:
-    """Pretraining runs with an epoch-by-epoch history beside their record, by recipe and seed.
+    """Pretraining runs with a history file, sorted by recipe and seed.
 
     Raises:
-        NothingMeasuredError: a history is damaged, or not the record's.
+        FigureError: a history is damaged or does not match its record.
     """
     found = [
         (run, read(path, run, HISTORY, read_history))
@@ -61,27 +61,27 @@ def histories(records: Mapping[Path, Record]) -> list[tuple[Record, History]]:
 
 
 def read_history(file: Path) -> History:
-    """What each epoch ended with.
+    """Reads a history.
 
     Raises:
-        NothingMeasuredError: the file is damaged, or an epoch lacks a number.
+        FigureError: the file is damaged, or an epoch lacks a value.
     """
     try:
         epochs = json.loads(file.read_bytes())
-        epochs[-1]  # of none there is no curve
+        epochs[-1]  # raises IndexError for an empty history
         columns = {key: np.array([float(epoch[key]) for epoch in epochs]) for key in COLUMNS}
         steps = [step for epoch in epochs for step in epoch.get("learning_rates", ())]
         return History(columns, np.array(steps, float).reshape(-1, 2))
     except (OSError, ValueError, LookupError, TypeError) as error:
         kind = type(error).__name__
-        raise NothingMeasuredError(f"{file}: not a readable history ({kind}: {error})") from error
+        raise FigureError(f"{file}: not a readable history ({kind}: {error})") from error
 
 
 def step_and_cosine(records: Mapping[Path, Record]) -> list[tuple[Record, History]]:
-    """The histories of the two recipes of Bag of Tricks' figure 3, on ImageNet or what stands in.
+    """The histories of the two recipes of Bag of Tricks' figure 3, on ImageNet or its stand-in.
 
     Raises:
-        NothingMeasuredError: one of them has none.
+        FigureError: one of them has no history.
     """
     found = [
         (run, history)
@@ -89,24 +89,24 @@ def step_and_cosine(records: Mapping[Path, Record]) -> list[tuple[Record, Histor
         if run.recipe in (STEP, COSINE) and run.dataset.mirrors == "imagenet"
     ]
     if missing := {STEP, COSINE} - {run.recipe for run, _ in found}:
-        raise NothingMeasuredError(f"no history of a pretraining by {', '.join(sorted(missing))}")
+        raise FigureError(f"no history of a pretraining by {', '.join(sorted(missing))}")
     return found
 
 
-def lr_schedules(material: Material) -> Plot:
+def lr_schedules(inputs: FigureInputs) -> Plot:
     """Bag of Tricks, figure 3a.
 
     Raises:
-        NothingMeasuredError: one of the two recipes has no history, or one without learning rates.
+        FigureError: one of the two recipes has no history with learning rates.
     """
     rates = {}
-    for run, history in reversed(step_and_cosine(material.records)):  # the lowest seed is the last
+    for run, history in reversed(step_and_cosine(inputs.records)):  # the lowest seed is the last
         if len(history.learning_rates):
             rates[run.recipe] = history.learning_rates
     if missing := {STEP, COSINE} - rates.keys():
-        raise NothingMeasuredError(
-            f"the histories of {', '.join(sorted(missing))} have no learning rates: an older "
-            f"version has trained them"
+        raise FigureError(
+            f"the histories of {', '.join(sorted(missing))} have no learning rates: they were "
+            f"written by an older version"
         )
     (axes,) = panels(1)
     for name, words in ((STEP, "step decay"), (COSINE, "cosine decay")):
@@ -115,15 +115,15 @@ def lr_schedules(material: Material) -> Plot:
     axes.legend()
     return plot(
         axes,
-        f"Learning rate: warm-up, then step or cosine decay (protocol {material.protocol})",
-        f"The learning rates that the pretrainings by {STEP} and {COSINE} went through; of an "
-        f"epoch of many steps, some of them. Compare Bag of Tricks, figure 3a.",
+        f"Learning rate: warm-up, then step or cosine decay (protocol {inputs.protocol})",
+        f"The learning rates of the pretraining runs {STEP} and {COSINE}, at some steps of each "
+        f"epoch. Compare Bag of Tricks, figure 3a.",
     )
 
 
-def validation_curves(material: Material) -> Plot:
+def validation_curves(inputs: FigureInputs) -> Plot:
     """Bag of Tricks, figure 3b."""
-    found = step_and_cosine(material.records)
+    found = step_and_cosine(inputs.records)
     (axes,) = panels(1)
     for run, history in found:
         _line(axes, run, history, "top1", [STEP, COSINE])
@@ -131,21 +131,21 @@ def validation_curves(material: Material) -> Plot:
     axes.legend()
     return plot(
         axes,
-        f"Accuracy by epoch: step against cosine decay (protocol {material.protocol})",
+        f"Accuracy by epoch: step against cosine decay (protocol {inputs.protocol})",
         f"Top-1 at the end of each epoch. {_samples(found)} Compare Bag of Tricks, figure 3b.",
     )
 
 
-def training_curves(material: Material) -> Plot:
-    found = histories(material.records)
+def training_curves(inputs: FigureInputs) -> Plot:
+    found = histories(inputs.records)
     if not found:
-        raise NothingMeasuredError(f"no record of a pretraining names a {HISTORY}")
+        raise FigureError(f"no record of a pretraining names a {HISTORY}")
     names = list(dict.fromkeys(run.recipe for run, _ in found))
     loss, accuracy = panels(2, columns=1, width=7.5, height=3.0)
     for run, history in found:
         _line(loss, run, history, "loss", names)
         _line(accuracy, run, history, "top1", names)
-    # distillation's second term is hundreds of times as large as a cross-entropy
+    # the second loss term of distillation is hundreds of times larger than a cross-entropy
     loss.set(ylabel="training loss", yscale="log")
     loss.yaxis.set_major_formatter("{x:g}")
     loss.yaxis.set_minor_formatter("")
@@ -153,15 +153,15 @@ def training_curves(material: Material) -> Plot:
     legend_beside(loss)
     return plot(
         loss,
-        f"Training curves (protocol {material.protocol})",
-        f"Mean training loss of each epoch, in the units of each recipe's own loss, so that only "
-        f"its course can be compared between recipes, and top-1 at each epoch's end. "
+        f"Training curves (protocol {inputs.protocol})",
+        f"Mean training loss of each epoch (recipes have different losses: compare shapes, not "
+        f"values), and top-1 at the end of each epoch. "
         f"{_samples(found)}",
     )
 
 
 def _line(axes: Axes, run: Record, history: History, key: str, names: list[str]) -> None:
-    """One run's curve: seeds share a colour and an entry of the legend."""
+    """Draws one run; seeds share a colour and a legend entry."""
     place = names.index(run.recipe)
     name = label(run.recipe)
     _, labels = axes.get_legend_handles_labels()
@@ -176,11 +176,11 @@ def _line(axes: Axes, run: Record, history: History, key: str, names: list[str])
 
 
 def _samples(found: list[tuple[Record, History]]) -> str:
-    """How many seeds of each recipe, and on which data."""
+    """The number of seeds of each recipe, and the data."""
     seeds: dict[str, int] = {}
     datasets: dict[str, None] = {}
     for run, history in found:
         seeds[run.recipe] = seeds.get(run.recipe, 0) + 1
         datasets[f"{int(history.columns['samples'][-1])} samples of {run.dataset.name}"] = None
     runs = ", ".join(f"{name} n={count}" for name, count in seeds.items())
-    return f"A line for each seed: {runs}. Measured on {'; '.join(datasets)}."
+    return f"One line for each seed: {runs}. Measured on {'; '.join(datasets)}."

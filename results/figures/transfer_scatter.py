@@ -1,4 +1,4 @@
-"""Source accuracy against every downstream metric: ours, and the points of Bag of Tricks."""
+"""Source accuracy against every downstream metric: ours and Bag of Tricks'."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from results.analysis import transfer
 from results.analysis.transfer import Points
 from results.figures.drawing import (
     COLOURS,
-    Material,
-    NothingMeasuredError,
+    FigureError,
+    FigureInputs,
     Plot,
     label,
     panels,
@@ -28,7 +28,7 @@ from results.tables.paper_table import Published
 
 @dataclass(frozen=True)
 class Metric:
-    """One downstream metric: its points, and which data ours were measured on."""
+    """One downstream metric: our points, the published points, and the data of ours."""
 
     name: str
     ours: Points
@@ -37,7 +37,7 @@ class Metric:
 
 
 def metrics(table: Table, figures: Published) -> list[Metric]:
-    """Every metric of `transfer.table_of` that some backbone has.
+    """Every metric of `transfer.table_of` that a backbone has.
 
     Args:
         figures: the papers' tables.
@@ -58,16 +58,16 @@ def metrics(table: Table, figures: Published) -> list[Metric]:
     return found
 
 
-def transfer_figure(material: Material) -> Plot:
-    """A row of axes for each metric; under another protocol the papers' points have their own."""
+def transfer_figure(inputs: FigureInputs) -> Plot:
+    """Our and the published points of each metric; in one plot only under the paper's protocol."""
     try:
-        table = transfer.table_of(Index(list(material.records.values())))
+        table = transfer.table_of(Index(list(inputs.records.values())))
     except RecordError as error:
-        raise NothingMeasuredError(str(error)) from error
+        raise FigureError(str(error)) from error
     found = metrics(table, published.load())
     if not found:
-        raise NothingMeasuredError("no backbone has both its source accuracy and a downstream one")
-    return draw(found, material.protocol)
+        raise FigureError("no backbone has both a source accuracy and a downstream accuracy")
+    return draw(found, inputs.protocol)
 
 
 def draw(found: Sequence[Metric], protocol: str) -> Plot:
@@ -87,13 +87,13 @@ def draw(found: Sequence[Metric], protocol: str) -> Plot:
     return plot(
         axes[0],
         f"Source accuracy against downstream metrics (protocol {protocol})",
-        f"A point is a backbone, the mean over its seeds. {words}. Hollow squares are Bag of "
+        f"Each point is one backbone, a mean over seeds. {words}. Hollow squares are Bag of "
         f"Tricks' tables 8 and 9, on the paper's data.",
     )
 
 
 def _scatter(axes: Axes, points: Points, kind: str, title: str, name: str) -> None:
-    """A point and a name for each backbone: inwards, and away from the nearest other point."""
+    """Draws and names each backbone; names avoid the border and the nearest point."""
     marker, colour, fill = {
         "ours": ("o", COLOURS[0], COLOURS[0]),
         "published": ("s", COLOURS[1], "none"),

@@ -1,1 +1,1 @@
-"""The papers' tables as data, and their published figures."""
+"""The papers' tables as specifications, and their published values."""

@@ -1,7 +1,7 @@
-"""Strikes Back's runs that change settings of A1, A2 or A3: table 6, and drop path and smoothing.
+"""The ablation runs of ResNet strikes back: table 6, and drop path and label smoothing.
 
-Settings are read off the published tables; where they are those of a recipe, the run is that
-recipe. Nothing here needs torch, so that tables stay quick.
+The settings come from the published tables. A run with the unchanged settings of A1, A2 or A3 is
+that recipe. Nothing here imports torch, so that tables print quickly.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from core.files import file_name
 from results.papers import published
 from results.tables.paper_table import Figure
 
-# What the recipes of configs/pretrain have of the settings that the two tables vary
-# (tests/results/papers/test_tables.py compares).
-OWN: dict[str, dict[str, Figure]] = {
+# The recipes' values of the settings that the two tables vary. A test compares them with
+# configs/pretrain (tests/results/papers/test_tables.py).
+DEFAULTS: dict[str, dict[str, Figure]] = {
     "a1": {"drop_path": 0.05, "label_smoothing": 0.1},
     "a2": {
         "loss": "bce",
@@ -31,22 +31,22 @@ OWN: dict[str, dict[str, Figure]] = {
 
 @dataclass(frozen=True)
 class Ablation:
-    """One run: the cell of its table that shows it, and how it is trained."""
+    """One run: its cell in the published table, its recipe and its options."""
 
     table: str
     row: str
     column: str
     recipe: str
-    options: tuple[str, ...]  # key=value, what differs from the recipe
+    options: tuple[str, ...]  # key=value: the differences from the recipe
 
     @property
     def label(self) -> str:
-        """The name of its folder."""
+        """The name of its run directory."""
         return file_name(self.recipe, *sorted(self.options))
 
 
 def runs() -> Iterator[Ablation]:
-    """Every run of the two tables, in their order, row by row."""
+    """Every run of the two tables, row by row."""
     figures = published.load()
     for row, (loss, lr, decay, repeated, _) in figures["strikes-back/6"].rows.items():
         settings = {
@@ -68,6 +68,6 @@ def runs() -> Iterator[Ablation]:
 def _ablation(
     table: str, row: str, column: str, recipe: str, settings: dict[str, Figure]
 ) -> Ablation:
-    own = OWN[recipe]
-    options = [f"{key}={value}" for key, value in settings.items() if own[key] != value]
+    defaults = DEFAULTS[recipe]
+    options = [f"{key}={value}" for key, value in settings.items() if defaults[key] != value]
     return Ablation(table, row, column, recipe, tuple(options))

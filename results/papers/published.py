@@ -1,4 +1,4 @@
-"""The papers' figures, as printed: one YAML file per paper, read and checked here."""
+"""The published values, as the papers print them: reads and checks one YAML file per paper."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class _Paper(BaseModel):
 
 
 def read(path: Path) -> dict[str, PublishedTable]:
-    """The tables of one paper's file, by the number that the paper gives them.
+    """The tables of one paper, by the paper's table number.
 
     Raises:
-        ValueError: not of the expected shape; the message names the file, the table and the fault.
+        ValueError: the file is malformed; the message names the file, the table and the error.
     """
     try:
         return _Paper.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).tables

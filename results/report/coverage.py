@@ -1,4 +1,4 @@
-"""What the papers' seven backbones have been measured on, and what would measure the rest."""
+"""Which of Bag of Tricks' seven backbones have records of which tasks, and what is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.record import Record
 from core.tasks import PROBES, TASKS, Task
 from results.tables.spec import TRANSFERRED
 
-# The papers' tasks, and the linear probes that stand beside them.
+# The papers' tasks, and two linear probes.
 WANTED = (
     ("pretrain", Choices()),
     ("detect", Choices()),
@@ -21,8 +21,8 @@ WANTED = (
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A backbone on a task: so many seeds, and the command that makes the first record."""
+class TaskCoverage:
+    """A backbone on a task: the number of seeds, and the command that makes the first record."""
 
     backbone: str
     task: str
@@ -31,7 +31,7 @@ class Measured:
 
 
 def command(task: Task, chosen: Choices, backbone: str, protocol: str) -> str:
-    """The call of `make` that runs a task on a recipe's backbone."""
+    """The `make` command that runs a task on a recipe's backbone."""
     mode = [] if task.name in (task.command[0], PROBES[0]) else [f"MODE={task.name}"]
     dataset = [] if chosen.dataset is None else [f"DATASET={chosen.dataset}"]
     variables = [f"VARIANT={backbone}", *mode, *dataset, f"PROTOCOL={protocol}"]
@@ -39,24 +39,24 @@ def command(task: Task, chosen: Choices, backbone: str, protocol: str) -> str:
 
 
 def coverage(
-    records: Iterable[Record], protocol: str, data_sets: Collection[str] | None = None
-) -> list[list[Measured]]:
-    """Every backbone, in rows, on every task, in columns.
+    records: Iterable[Record], protocol: str, datasets: Collection[str] | None = None
+) -> list[list[TaskCoverage]]:
+    """Backbones (rows) by tasks (columns).
 
     Args:
-        data_sets: those that the protocol has; a probe on another cannot be missing. None: any.
+        datasets: the datasets of the protocol; probes on others are left out. None: all.
     """
     tasks = {
         directory(TASKS[name], chosen): (TASKS[name], chosen)
         for name, chosen in WANTED
-        if data_sets is None or chosen.dataset is None or chosen.dataset in data_sets
+        if datasets is None or chosen.dataset is None or chosen.dataset in datasets
     }
     seeds: dict[tuple[str, str], set[int]] = {}
     for run in records:
         seeds.setdefault((run.recipe, run.task), set()).add(run.seed)
     return [
         [
-            Measured(
+            TaskCoverage(
                 backbone,
                 name,
                 len(seeds.get((backbone, name), ())),
@@ -68,5 +68,5 @@ def coverage(
     ]
 
 
-def missing(cells: Sequence[Sequence[Measured]]) -> list[Measured]:
+def missing(cells: Sequence[Sequence[TaskCoverage]]) -> list[TaskCoverage]:
     return [cell for row in cells for cell in row if not cell.seeds]

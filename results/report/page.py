@@ -1,7 +1,7 @@
-"""One page with everything: tables, figures, records; opens from disk and loads nothing.
+"""One HTML page with all tables, figures and records. It opens from disk and loads nothing.
 
-DataTables sorts and filters (bundled by itables), Matplotlib has drawn the figures, and Jinja
-escapes whatever comes from a record. The page's policy (CSP) lets only its own script run.
+DataTables (bundled by itables) sorts and filters. Jinja escapes all text from records, and the
+content security policy (CSP) of the page allows only its own script.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from markupsafe import Markup
 from core import files, record
 from core.record import Record, RecordError
 from results.analysis import transfer, tricks
-from results.figures import Drawn
-from results.figures.drawing import Material
+from results.figures import RenderedFigure
+from results.figures.drawing import FigureInputs
 from results.papers import published
 from results.report import coverage
 from results.report.reproduce import command_of
@@ -34,7 +34,7 @@ from results.tables.fill import Table, build
 from results.tables.grid import DASH, Grid
 from results.tables.index import Index
 from results.tables.paper_table import Published
-from results.tables.spec import Declaration
+from results.tables.spec import TableSpec
 
 PAGE = Path(__file__).parent
 LIBRARY = Path(itables.__file__).with_name("html")
@@ -47,8 +47,8 @@ class Entry:
     """A record on the page.
 
     Attributes:
-        anchor: its id; `group` that of all seeds of its run.
-        parent: the anchor of the record that its weights came from, if that is on the page.
+        anchor: its id; `group` is the id of the section with all seeds.
+        parent: the anchor of the record of its backbone, if that is on the page.
     """
 
     anchor: str
@@ -64,7 +64,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ShownCell:
-    """A cell: its text, what it is sorted by, and where its records are."""
+    """A cell: its text, its sort key, and the anchor of its records."""
 
     text: str
     order: str
@@ -80,43 +80,43 @@ class ShownTable:
 
 
 def page(
-    material: Material,
-    declarations: Sequence[Declaration],
-    figures: Sequence[Drawn],
+    inputs: FigureInputs,
+    specs: Sequence[TableSpec],
+    figures: Sequence[RenderedFigure],
     runs: Path,
     skipped: Sequence[str] = (),
 ) -> str:
-    """The HTML of records of one protocol; the same records give the same bytes.
+    """The page for the records of one protocol; the same records give the same bytes.
 
     Args:
-        declarations: of the tables; those without a record are named as missing.
-        runs: the folder that the records' paths are told relative to.
-        skipped: complaints about records that could not be read.
+        specs: the tables; those without a record are listed as missing.
+        runs: paths of records are shown relative to this folder.
+        skipped: messages about unreadable records.
     """
-    found = entries(material.records, runs)
-    index, figures_published = Index(list(material.records.values())), published.load()
-    built = [build(it, index, figures_published) for it in declarations]
-    overlay = _overlay(material.protocol)
-    cells = coverage.coverage(material.records.values(), material.protocol, overlay.get("datasets"))
+    found = entries(inputs.records, runs)
+    index, figures_published = Index(list(inputs.records.values())), published.load()
+    built = [build(it, index, figures_published) for it in specs]
+    overlay = _overlay(inputs.protocol)
+    cells = coverage.coverage(inputs.records.values(), inputs.protocol, overlay.get("datasets"))
     script = _script()
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
-            protocol=material.protocol,
+            protocol=inputs.protocol,
             note=overlay.get("note", ""),
-            warning=render.SMALLER_DATA.get(material.protocol),
-            newest=max(it.finished for it in material.records.values()),
-            data_sets=_data_sets(material.records.values()),
+            warning=render.not_comparable(inputs.protocol),
+            newest=max(it.finished for it in inputs.records.values()),
+            datasets=_datasets(inputs.records.values()),
             coverage=cells,
             tasks=[it.task for it in cells[0]],
             missing=coverage.missing(cells),
             tables=[
                 *(shown(table, found) for table in built if not table.empty),
-                *_tricks(index, material.records, figures_published),
+                *_tricks(index, inputs.records, figures_published),
                 *_correlations(index, figures_published),
             ],
-            empty=[table.declaration.name for table in built if table.empty],
+            empty=[table.spec.name for table in built if table.empty],
             figures=[it for it in figures if not it.reason],
             not_drawn=[it for it in figures if it.reason],
             skipped=skipped,
@@ -129,7 +129,7 @@ def page(
 
 
 def entries(records: Mapping[Path, Record], runs: Path) -> list[Entry]:
-    """The records in the order of their names, with anchors that no two share."""
+    """The records sorted by name, with unique anchors."""
     in_order = sorted(records.items(), key=lambda it: (run_name(it[1]), it[0]))
     groups = anchors(sorted({_group(run) for run in records.values()}), "run")
     own = anchors([str(path.relative_to(runs).parent) for path, _ in in_order], "record")
@@ -154,12 +154,12 @@ def entries(records: Mapping[Path, Record], runs: Path) -> list[Entry]:
 
 
 def _group(run: Record) -> str:
-    """What seeds share."""
+    """The name that all seeds share."""
     return f"{run.task}/{run.recipe}"
 
 
 def anchors(names: Sequence[str], prefix: str) -> dict[str, str]:
-    """An id for each name, of letters, digits and hyphens; equal ones are numbered."""
+    """A unique id for each name, of letters, digits and hyphens; duplicates are numbered."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
@@ -173,52 +173,47 @@ def anchors(names: Sequence[str], prefix: str) -> dict[str, str]:
 
 
 def shown(table: Table, found: Sequence[Entry]) -> ShownTable:
-    """A table whose own numbers link to their record, or to all seeds of a mean."""
+    """A table whose measured values link to their record, or to all seeds of a mean."""
     grid = render.grid(table)
     by_run = {id(entry.run): entry for entry in found}
     places = _own_places(table, grid.head)
-    lines = []
-    for i, line in enumerate(grid.lines):
-        links = {}
-        for place, cell in zip(places, table.cells[i], strict=True):
+    links = {}
+    for i, cells in enumerate(table.cells):
+        for place, cell in zip(places, cells, strict=True):
             here = [by_run[id(run)] for run in cell.runs]
             if here and place is not None:
-                links[place] = here[0].anchor if len(here) == 1 else here[0].group
-        lines.append(
-            [
-                ShownCell(
-                    text=text,
-                    order=shown_order(text) if j else text,
-                    href=links.get(j) if text != DASH else None,
-                    bold=(i, j) in grid.bold,
-                )
-                for j, text in enumerate(line)
-            ]
-        )
-    return ShownTable(f"table-{table.declaration.file}", grid, lines)
+                links[i, place] = here[0].anchor if len(here) == 1 else here[0].group
+    return _shown_grid(f"table-{table.spec.file}", grid, links)
 
 
 def _tricks(index: Index, records: Mapping[Path, Record], figures: Published) -> list[ShownTable]:
-    """What each trick added; empty where no recipe is there with the one before it."""
+    """What each trick added; empty if there is no pair of recipes to compare."""
     try:
-        return [_plain("table-tricks", tricks.grid(index, query.folders(records), figures))]
+        return [_shown_grid("table-tricks", tricks.grid(index, query.folders(records), figures))]
     except RecordError:
         return []
 
 
 def _correlations(index: Index, figures: Published) -> list[ShownTable]:
-    """How source accuracy ranks with downstream metrics; empty where there are none."""
+    """Correlations of source and downstream accuracy; empty if there are none."""
     try:
-        return [_plain("table-transfer", transfer.grid(index, figures))]
+        return [_shown_grid("table-transfer", transfer.grid(index, figures))]
     except RecordError:
         return []
 
 
-def _plain(anchor: str, grid: Grid) -> ShownTable:
-    """A grid whose cells lead to no records."""
+def _shown_grid(
+    anchor: str, grid: Grid, links: Mapping[tuple[int, int], str] | None = None
+) -> ShownTable:
+    """A grid with links to records by (line, cell)."""
     lines = [
         [
-            ShownCell(text, shown_order(text) if j else text, bold=(i, j) in grid.bold)
+            ShownCell(
+                text=text,
+                order=shown_order(text) if j else text,
+                href=(links or {}).get((i, j)) if text != DASH else None,
+                bold=(i, j) in grid.bold,
+            )
             for j, text in enumerate(line)
         ]
         for i, line in enumerate(grid.lines)
@@ -227,7 +222,7 @@ def _plain(anchor: str, grid: Grid) -> ShownTable:
 
 
 def _own_places(table: Table, head: Sequence[str]) -> list[int | None]:
-    """Where in a line each column's own number stands; None for what only the papers have."""
+    """The position of each column's measured value in a line; None for columns without one."""
     ours = render.side(table.protocol)
     places: list[int | None] = []
     start = 1
@@ -242,7 +237,7 @@ def _own_places(table: Table, head: Sequence[str]) -> list[int | None]:
 
 
 def shown_order(text: str) -> str:
-    """What a column is sorted by: "33.90 ± 0.12 (n=3)" by 33.90, "< 1" by 1, a dash by none."""
+    """The sort key of a cell: 33.90 for "33.90 ± 0.12 (n=3)", 1 for "< 1", nothing for a dash."""
     if text == DASH:
         return ""
     number = _NUMBER.match(text.removeprefix("< "))
@@ -250,22 +245,22 @@ def shown_order(text: str) -> str:
 
 
 def _groups(found: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
-    """The records by (anchor, name) of their groups."""
+    """The records by (anchor, name) of their group."""
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in found:
         groups.setdefault((entry.group, _group(entry.run)), []).append(entry)
     return groups
 
 
-def _data_sets(records: Iterable[Record]) -> list[record.Dataset]:
-    """The data that the records were made from, each once, by name."""
+def _datasets(records: Iterable[Record]) -> list[record.Dataset]:
+    """The datasets of the records, each once, sorted by name."""
     sets = {(it.dataset.name, it.dataset.fingerprint): it.dataset for it in records}
     return [sets[key] for key in sorted(sets)]
 
 
 def _overlay(protocol: str) -> Mapping[str, Any]:
-    """What a protocol says of itself; empty for one that has no file here."""
-    # mmengine takes a second to import, and only this needs it
+    """The config of a protocol; empty if it has no file in configs/protocol."""
+    # importing mmengine takes a second, and only this function needs it
     from core import configs
 
     known = protocol in configs.names("protocol")
@@ -289,7 +284,7 @@ def _style() -> str:
 
 
 def _script() -> str:
-    """DataTables and the few lines that put it to use, safe between script tags."""
+    """DataTables and report.js, escaped so that the text can stand between script tags."""
     library = (LIBRARY / "dt_bundle.js").read_text("utf-8")
     exported = _EXPORTED.search(library)
     assert exported is not None, f"itables {itables.__version__} exports no DataTable"

@@ -1,4 +1,4 @@
-// Sorting and filtering, and links that open what they lead to.
+// Sorts and filters tables, and opens the record that a link leads to.
 for (const table of document.querySelectorAll("table.sorted")) {
   new DataTable(table, {
     paging: false,
@@ -21,7 +21,7 @@ function reveal() {
 window.addEventListener("hashchange", reveal);
 document.addEventListener("click", (event) => {
   const link = event.target.closest?.("a[href^='#']");
-  // the same link again changes no hash
+  // a second click on the same link does not change the hash
   if (link && link.hash === location.hash) reveal();
 });
 reveal();

@@ -1,4 +1,4 @@
-"""The command that makes a record again, from what the record says of its run."""
+"""The command that reproduces a record."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ RECIPES = {
 
 
 def command_of(run: Record) -> str | None:
-    """As it would be typed; None where it cannot be told: a record of schema 1 with settings.
+    """The shell command; None if the record does not have all settings (schema 1 with options).
 
-    Folders and workers are left out: they do not decide the result. The number of devices does (a
-    device's batch norm sees its own part of a batch, and draws are by rank), so that several are
-    started as there. Of a teacher the record has the hash of its weights alone: the command takes
-    the protocol's own teacher, whichever the run distilled from.
+    Folders and the number of workers do not change the result and are left out. The number of
+    devices does (batch norm sees one device's part of a batch, and random numbers depend on the
+    rank), so the command starts the same number. A record only has the hash of the teacher's
+    weights: the command uses the teacher of the protocol.
     """
     task = TASKS[run.stage]
     if run.schema_version == 1 and run.choices.cfg_options:
-        return None  # it has them as a file name
+        return None  # schema 1 only has a file name made from them
     if task.makes_backbone and run.choices.variant not in RECIPES:
         return None
     several = ["--nproc-per-node", str(run.cost.devices), "--no-python"]

@@ -1,1 +1,1 @@
-"""Intervals, bootstraps and paired tests."""
+"""Intervals, bootstrap and paired tests."""

@@ -1,6 +1,6 @@
 """Intervals, p-values and rank correlations: pure functions of arrays.
 
-docs/statistics.md says what is computed where, and what it cannot say.
+docs/statistics.md explains the methods and their limits.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from scipy import special
 from core.metrics.statistic import Floats, Statistic
 
 CONFIDENCE = 0.95
-# A p-value is at least 2 / (RESAMPLES + 1): with 2,000, Holm's correction of 60 comparisons could
-# not call any difference sure.
+# The smallest possible p-value is 2 / (RESAMPLES + 1). With 2,000 resamples, no difference among 60
+# comparisons could be significant after Holm's correction.
 RESAMPLES = 10_000
-BLOCK = 2**20  # images drawn at once: weights of 8 MB
-EXACT = 8  # points of which all 40,320 permutations are looked at
-FEWEST = 5  # points for a bootstrap interval: of 4, one resample in 64 is a single point
+BLOCK = 2**20  # weights in memory at once: 8 MB
+MAX_EXACT_POINTS = 8  # up to here all permutations are tested: 40,320
+MIN_BOOTSTRAP_POINTS = 5  # of 4 points, one resample in 64 is a single point
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number, and what it lies between with 95 % confidence."""
+    """An estimate and its 95 % confidence interval."""
 
     value: float
     low: float
@@ -34,7 +34,7 @@ class Interval:
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:
-    """Student's interval of the mean of seeds; None below two."""
+    """Student's t interval of the mean over seeds; None for fewer than two seeds."""
     if len(values) < 2:
         return None
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
@@ -42,10 +42,11 @@ def t_interval(values: Sequence[float]) -> Interval | None:
 
 
 def welch(one: Sequence[float], other: Sequence[float]) -> tuple[Interval, float] | None:
-    """One's mean minus other's with Welch's interval, and the two-sided p-value of Welch's t-test.
+    """The difference of two means with Welch's interval, and the p-value of Welch's t-test.
 
-    None where a side has fewer than two seeds, or neither side's seeds differ. (Welch, The
-    generalization of Student's problem, Biometrika 34, 1947.)
+    Two-sided. None if a side has fewer than two seeds, or if the variance of both sides is zero.
+
+    Reference: Welch, The generalization of Student's problem, Biometrika 34, 1947.
     """
     if min(len(one), len(other)) < 2:
         return None
@@ -65,7 +66,7 @@ def _student(value: float, error: float, freedom: float) -> Interval:
 
 
 def resamples(images: int, count: int, seed: int = 0) -> Iterator[Floats]:
-    """`count` draws of as many images as there are, with replacement: blocks of weights [B, N]."""
+    """Bootstrap resamples of N images, as blocks of weights [B, N]: `count` rows in all."""
     generator = np.random.default_rng(seed)
     block = max(1, BLOCK // images)
     for first in range(0, count, block):
@@ -79,7 +80,7 @@ def resamples(images: int, count: int, seed: int = 0) -> Iterator[Floats]:
 def replicates(
     statistics: Sequence[Statistic], images: int, count: int = RESAMPLES, seed: int = 0
 ) -> Floats:
-    """Each of K statistics on the same resamples of the images: [K, count]."""
+    """K statistics on the same resamples of the images: [K, count]."""
     blocks = [
         np.stack([statistic(weights) for statistic in statistics])
         for weights in resamples(images, count, seed)
@@ -88,11 +89,12 @@ def replicates(
 
 
 def over_seeds(values: Floats, generator: np.random.Generator | None = None) -> Floats:
-    """The mean over seeds of replicates [S, R]; of seeds drawn anew for each, with a generator.
+    """The mean over seeds of replicates [S, R]. With a generator, the seeds are resampled too.
 
-    S - 1 of the S are drawn, with replacement, so that the variance over draws is that of the mean,
-    s^2 / S; drawing S would give (S - 1) / S of it, half for two seeds. (Rao and Wu, Resampling
-    inference with complex survey data, JASA 83, 1988.)
+    S - 1 of the S seeds are drawn with replacement: then the variance over draws is that of the
+    mean, s^2 / S. Drawing S seeds would give (S - 1) / S of it, half for two seeds.
+
+    Reference: Rao and Wu, Resampling inference with complex survey data, JASA 83, 1988.
     """
     if generator is None:
         return values.mean(axis=0)
@@ -109,19 +111,23 @@ def percentile_interval(value: float, replicated: Floats) -> Interval:
 
 
 def p_value(differences: Floats) -> float:
-    """Two-sided, of bootstrapped differences [R]: 2 min(P(d <= 0), P(d >= 0)), at most 1.
+    """The two-sided p-value of bootstrapped differences [R].
 
-    Each P is (1 + how many) / (1 + R), so that no p-value is 0. (Davison and Hinkley, Bootstrap
-    Methods and their Application, 1997, section 4.4.)
+    2 min(P(d <= 0), P(d >= 0)), at most 1. Each P is (1 + count) / (1 + R), so no p-value is 0.
+
+    Reference: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.4.
     """
     fewer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (1 + fewer) / (1 + len(differences)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given. (Scandinavian Journal of Statistics 6, 1979.)
+    """Holm's adjusted p-values, in the given order.
 
-    The smallest of m is multiplied by m, the next by m - 1 ...; none falls below a smaller one's.
+    The smallest of m is multiplied by m, the next by m - 1, and so on; the results are made
+    monotone.
+
+    Reference: Holm, Scandinavian Journal of Statistics 6, 1979.
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(order), 0, -1)
@@ -131,13 +137,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def kendall(x: Floats, y: Floats) -> Floats:
-    """Kendall's tau-b of each of B pairs of rows [B, n]; NaN where a row is constant."""
+    """Kendall's tau-b of B pairs of rows [B, n]; NaN if a row is constant."""
     return _cosine(*(_signs(it).reshape(len(it), -1) for it in (x, y)))
 
 
 def spearman(x: Floats, y: Floats) -> Floats:
-    """Spearman's rho of each of B pairs of rows [B, n], ties at their mean rank; NaN likewise."""
-    # an element's mean rank is half the sum of its signs, and (n + 1) / 2
+    """Spearman's rho of B pairs of rows [B, n], ties at mean rank; NaN if a row is constant."""
+    # mean rank = (sum of signs) / 2 + (n + 1) / 2
     return _cosine(_signs(x).sum(axis=2), _signs(y).sum(axis=2))
 
 
@@ -156,7 +162,7 @@ def _cosine(x: Floats, y: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Correlation:
-    """A coefficient of n points, its two-sided p-value, and its interval if there are enough."""
+    """A rank correlation, its two-sided p-value, and its interval if there are enough points."""
 
     value: float
     p: float
@@ -173,11 +179,11 @@ def correlation(
 ) -> Correlation | None:
     """A rank correlation with a permutation test and a percentile bootstrap over the points.
 
-    Fisher's z and the normal approximations of the p-value want more points than a table has
-    backbones. Resamples in which a side is constant have no coefficient, and are left out.
+    Fisher's z and normal approximations of the p-value need more points than a table has
+    backbones. Resamples in which a side is constant have no coefficient and are ignored.
 
     Returns:
-        None below three points, or where a side is constant.
+        None for fewer than three points, or if a side is constant.
     """
     one, other = (np.asarray(it, np.float64)[None] for it in (x, y))
     points = one.shape[1]
@@ -186,7 +192,7 @@ def correlation(
     value = float(coefficient(one, other)[0])
     generator = np.random.default_rng(seed)
     p = _permutation_p(one, other, coefficient, value, count, generator)
-    if points < FEWEST:
+    if points < MIN_BOOTSTRAP_POINTS:
         return Correlation(value, p, points, None)
     drawn = generator.integers(points, size=(count, points))
     values = coefficient(one[0, drawn], other[0, drawn])
@@ -202,9 +208,12 @@ def _permutation_p(
     count: int,
     generator: np.random.Generator,
 ) -> float:
-    """The share of permutations whose coefficient is as far from 0: of all, or of `count` drawn."""
+    """The share of permutations with a coefficient at least as far from 0.
+
+    Tests all permutations of few points, `count` random ones of many.
+    """
     points = one.shape[1]
-    exact = points <= EXACT
+    exact = points <= MAX_EXACT_POINTS
     if exact:
         orders = np.array(list(permutations(range(points))))
     else:

@@ -1,4 +1,4 @@
-"""Is one backbone ahead of another on the same test, and how sure is that? docs/statistics.md."""
+"""Compares backbones on the same test data, with significance tests: docs/statistics.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from results.store import costs
 from results.store.comparability import first_difference, measured_on, run_name
 from results.tables.fill import Cell, Table
 
-SURE = 0.05  # the largest corrected p-value of a difference that is called one
+ALPHA = 0.05  # significance level of corrected p-values
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Side:
     """One backbone's runs of a task, one for each seed.
 
     Attributes:
-        replicated: the metric of each run on the same resamples [S, R]; None if a run's images are
-            not kept, and `missing` says so.
+        replicated: the metric of each run on the same resamples [S, R]; None if a run has no
+            per-image results, and `missing` says which.
     """
 
     label: str
@@ -51,19 +51,21 @@ class Side:
         return [run.metrics[self.metric].value for run in self.runs]
 
     def means(self, several: bool) -> Floats | None:
-        """Of each resample, the mean over the seeds, which are drawn anew if `several` [R]."""
+        """The mean over seeds of each resample [R]; the seeds are resampled too if `several`."""
         if self.replicated is None:
             return None
-        return over_seeds(self.replicated, _anew(self.label) if several else None)
+        return over_seeds(self.replicated, _seed_generator(self.label) if several else None)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two backbones, the one ahead first; `difference` is None where nothing says how sure it is.
+    """Two backbones, the better one first. Without a test, `difference` and `p` are None.
 
     Attributes:
-        basis: what the interval and the p-value are of.
-        p: of this comparison alone; `corrected` by Holm for all `among` which it is told.
+        gain: how much better, always >= 0.
+        difference: the gain with its interval.
+        basis: the method behind the interval and the p-value.
+        p: of this comparison alone. `corrected` is Holm's p-value over `among` comparisons.
     """
 
     ahead: Side
@@ -77,7 +79,7 @@ class Comparison:
 
     @property
     def several(self) -> bool:
-        """Whether both have several seeds, which are then drawn anew."""
+        """Whether both have several seeds; then the seeds are resampled too."""
         return min(len(self.ahead.runs), len(self.behind.runs)) > 1
 
     @property
@@ -85,7 +87,7 @@ class Comparison:
         return not any(side.replicated is None for side in (self.ahead, self.behind))
 
     def interval(self, side: Side) -> Interval | None:
-        """Of one side's mean, over what the difference's is: images, seeds or both."""
+        """The interval of one side's mean, by the same method as that of the difference."""
         means = side.means(self.several) if self.bootstrapped else None
         if means is None:
             return t_interval(side.values)
@@ -93,17 +95,15 @@ class Comparison:
 
     @property
     def missing(self) -> str:
-        """Why there is no p-value, or none over images."""
+        """Why there is no p-value, or no bootstrap over images."""
         absent = [side.missing for side in (self.ahead, self.behind) if side.missing]
         if self.p is None:
-            absent.append(
-                "and an interval over seeds wants two on each side, which on one side differ"
-            )
+            absent.append("an interval over seeds needs at least two seeds per backbone")
         return "; ".join(absent)
 
 
 def incomparable(one: Record, other: Record, metric: str) -> str | None:
-    """Why a metric of two runs is not of the same test; None if it is."""
+    """Why a metric of two runs cannot be compared; None if it can."""
 
     def test(run: Record) -> dict[str, object]:
         return {
@@ -116,23 +116,21 @@ def incomparable(one: Record, other: Record, metric: str) -> str | None:
     difference = first_difference(test(one), test(other))
     if difference is None:
         return None
-    return (
-        f"{run_name(one)} and {run_name(other)} are not of the same test: they differ in "
-        f"{difference}"
-    )
+    return f"{run_name(one)} and {run_name(other)} cannot be compared: they differ in {difference}"
 
 
 def sides(
     cells: Mapping[str, Cell], metric: str, folders: Mapping[str, Path], count: int = RESAMPLES
 ) -> list[Side]:
-    """The backbones of one column by label, all on the same resamples of the images.
+    """The backbones of one column, all on the same resamples of the images.
 
     Args:
-        folders: of the runs, by `run_name`.
-        count: of resamples.
+        cells: by backbone.
+        folders: the run directories by `run_name`.
+        count: the number of resamples.
 
     Raises:
-        RecordError: they are not of the same test, or what a run kept is not its record's.
+        RecordError: the test data differ, or a per-image file does not match its record.
     """
     first = next(iter(cells.values())).runs[0]
     for cell in cells.values():
@@ -161,42 +159,45 @@ def sides(
 def _check_same_images(every: Sequence[ImageScores], found: Sequence[Side]) -> None:
     if len({one.images for one in every}) > 1:
         labels = ", ".join(side.label for side in found)
-        raise RecordError(f"{labels}: what they kept is of other images, or in another order")
+        raise RecordError(
+            f"{labels}: their per-image results are of different images or in different order"
+        )
 
 
 def compare(one: Side, other: Side) -> Comparison:
-    """By a paired bootstrap over images, else by Welch's t over seeds, else without certainty.
+    """Compares two backbones by a paired bootstrap over images, or else by Welch's t over seeds.
 
-    Seeds are drawn anew as well where both have several.
+    If both have several seeds, the bootstrap resamples these too. Without per-image results and
+    with a single seed, there is no significance test.
     """
     sign = -1 if costs.smaller_is_better(one.metric) else 1
     gain = sign * float(np.mean(one.values) - np.mean(other.values))
     if gain < 0:
         one, other, gain = other, one, -gain
-    unsure = Comparison(one, other, gain, None, None, "")
-    ahead, behind = (side.means(unsure.several) for side in (one, other))
+    untested = Comparison(one, other, gain, None, None, "")
+    ahead, behind = (side.means(untested.several) for side in (one, other))
     if ahead is not None and behind is not None:
         differences = sign * (ahead - behind)
-        drawn = "images and seeds" if unsure.several else "images"
+        drawn = "images and seeds" if untested.several else "images"
         return replace(
-            unsure,
+            untested,
             difference=percentile_interval(gain, differences),
             p=p_value(differences),
             basis=f"paired bootstrap over {drawn}, {len(differences)} resamples",
         )
     if (tested := welch(*([sign * v for v in side.values] for side in (one, other)))) is None:
-        return unsure
+        return untested
     difference, p = tested
-    return replace(unsure, difference=difference, p=p, basis="Welch's t over seeds alone")
+    return replace(untested, difference=difference, p=p, basis="Welch's t over seeds alone")
 
 
-def _anew(label: str) -> np.random.Generator:
-    """For drawing a backbone's seeds: the same in every table, another for every backbone."""
+def _seed_generator(label: str) -> np.random.Generator:
+    """For the resampling of a backbone's seeds: the same in every table, different per backbone."""
     return np.random.default_rng(list(label.encode()))
 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Each with its p-value corrected for all of them (Holm)."""
+    """The comparisons with p-values corrected over all of them (Holm)."""
     adjusted = iter(holm([it.p for it in comparisons if it.p is not None]))
     among = sum(it.p is not None for it in comparisons)
     return [
@@ -205,51 +206,51 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     ]
 
 
-def too_few(comparisons: Sequence[Comparison], count: int) -> str | None:
-    """Why so many resamples can call none of these a difference; None if they can.
+def too_few_resamples(comparisons: Sequence[Comparison], count: int) -> str | None:
+    """Why `count` resamples are too few to find a significant difference; None if they suffice.
 
-    The smallest p-value that they give is 2 / (count + 1), which Holm multiplies by the number of
-    comparisons: however far two backbones are apart, all would look alike.
+    The smallest possible p-value is 2 / (count + 1), and Holm multiplies it by the number of
+    comparisons.
     """
     among = sum(it.p is not None for it in comparisons)
-    if not any(it.bootstrapped for it in comparisons) or among * (2 / (count + 1)) <= SURE:
+    if not any(it.bootstrapped for it in comparisons) or among * (2 / (count + 1)) <= ALPHA:
         return None
-    enough = math.ceil(2 * among / SURE) - 1
+    enough = math.ceil(2 * among / ALPHA) - 1
     return (
-        f"{count} resamples cannot tell {among} comparisons apart at p <= {SURE}; "
-        f"--resamples {enough} would"
+        f"{count} resamples are too few for {among} comparisons at p <= {ALPHA}; "
+        f"use --resamples {enough} or more"
     )
 
 
-def mark(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> Table:
-    """A ranked table with what is within the noise of its column's best, and notes on how."""
+def mark_ties(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> Table:
+    """Marks the values of a ranked table that are not significantly worse than the best."""
     found: dict[tuple[int, int], Comparison] = {}
     reasons = []
     for j, column in enumerate(table.columns):
-        if column.metric in costs.QUANTITIES:
+        if column.metric in costs.COSTS:
             continue
         try:
             compared = _with_best(table, j, folders, count)
         except RecordError as error:
-            reasons.append(f"{column.heading}: nothing compared with the best: {error}")
+            reasons.append(f"{column.heading}: not compared with the best: {error}")
             continue
-        sure = {(i, j): it for i, it in compared.items() if it.p is not None}
-        found |= sure
-        missing = [it.missing for i, it in compared.items() if (i, j) not in sure]
+        tested = {(i, j): it for i, it in compared.items() if it.p is not None}
+        found |= tested
+        missing = [it.missing for i, it in compared.items() if (i, j) not in tested]
         if missing:
             why = "; ".join(dict.fromkeys(missing))
             reasons.append(f"{column.heading}: {len(missing)} not compared with the best: {why}")
-    if (reason := too_few([*found.values()], count)) is not None:
+    if (reason := too_few_resamples([*found.values()], count)) is not None:
         return replace(table, notes=(*table.notes, f"not compared: {reason}", *reasons))
     p_values = {
         place: it.corrected for place, it in zip(found, corrected([*found.values()]), strict=True)
     }
-    within = frozenset(place for place, p in p_values.items() if p is not None and p > SURE)
+    within = frozenset(place for place, p in p_values.items() if p is not None and p > ALPHA)
     if found:
         bases = " or ".join(sorted({it.basis for it in found.values()}))
         reasons.insert(
             0,
-            f"~: within the noise of the column's best ({bases}; p > {SURE} by Holm over "
+            f"~: within the noise of the column's best ({bases}; p > {ALPHA} by Holm over "
             f"{len(found)} comparisons in this table)",
         )
     return replace(table, within_noise=within, notes=(*table.notes, *reasons))
@@ -258,10 +259,10 @@ def mark(table: Table, folders: Mapping[str, Path], count: int = RESAMPLES) -> T
 def _with_best(
     table: Table, j: int, folders: Mapping[str, Path], count: int
 ) -> dict[int, Comparison]:
-    """A column's best with every other, by the other's row; none if there is no other.
+    """Compares a column's best with every other backbone; the keys are the others' rows.
 
     Raises:
-        RecordError: as of `sides`.
+        RecordError: as in `sides`.
     """
     rows = [i for i, line in enumerate(table.cells) if line[j].runs]
     best = [i for i in rows if (i, j) in table.best]

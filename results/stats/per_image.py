@@ -1,4 +1,4 @@
-"""A run's metrics as statistics of its test images, read from the files kept beside its record."""
+"""Per-image results of a run, read from the files beside its record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from results.store import query
 from results.store.comparability import run_name
 
 DAMAGED = (ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
-ROUNDING = 1e-3  # percent; metrics may have been summed in float32
+ROUNDING = 1e-3  # percentage points: metrics may have been summed in float32
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ImageScores:
     """One metric of one run, as a statistic of its images.
 
     Attributes:
-        images: names, or positions in the test split: runs of the same images can be paired.
+        images: names, or positions in the test split. Runs with equal images can be paired.
     """
 
     images: tuple[str, ...] | tuple[int, ...]
@@ -30,10 +30,10 @@ class ImageScores:
 
 
 def load(folder: Path, run: Record, metric: str) -> ImageScores | None:
-    """A metric of a run by image; None where the run did not keep its images.
+    """A metric of a run by image; None if the run has no per-image results.
 
     Raises:
-        RecordError: the file is not the record's, or contradicts the record.
+        RecordError: the file's hash or content does not match the record.
     """
     declared = TASKS[run.stage].metrics.get(metric)
     kept = None if declared is None else declared.kept_in
@@ -45,7 +45,7 @@ def load(folder: Path, run: Record, metric: str) -> ImageScores | None:
         statistic = results.statistics()[declared.statistic or metric]
         found = ImageScores(results.images, statistic)
     except DAMAGED as error:
-        raise RecordError(f"{path}: not readable as {kept.name} with {metric} ({error})") from error
+        raise RecordError(f"{path}: cannot read {metric} from {kept.name} ({error})") from error
     measured = run.metrics[metric]
     if len(found.images) != measured.samples:
         raise RecordError(f"{path}: {len(found.images)} images, the record has {measured.samples}")
@@ -56,7 +56,7 @@ def load(folder: Path, run: Record, metric: str) -> ImageScores | None:
 
 
 def kept_in(run: Record, metric: str) -> KeptFile | None:
-    """The file that has a run's metric by image, if its task keeps one."""
+    """The per-image file of a run's metric, if its task writes one."""
     declared = TASKS[run.stage].metrics.get(metric)
     return None if declared is None else declared.kept_in
 
@@ -64,5 +64,5 @@ def kept_in(run: Record, metric: str) -> KeptFile | None:
 def missing(run: Record, metric: str) -> str:
     """Why `load` found nothing."""
     if (kept := kept_in(run, metric)) is None:
-        return f"{metric} is not kept by image"
+        return f"{metric} has no per-image results"
     return f"{run_name(run)} has no {kept.name}"

@@ -1,4 +1,4 @@
-"""May these runs be averaged? Runs of one cell may differ in their seed and in nothing else."""
+"""Whether runs can be averaged: runs of one cell may differ only in their seed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from core.record import Record
-from results.store.costs import QUANTITIES
+from results.store.costs import COSTS
 
-# A run's folder ends in its seed, so its own paths, and its checkpoint's, name the seed.
+# A run directory ends in its seed, so paths in a config contain the seed.
 _SEED_IN_PATH = re.compile(r"\bseed\d+\b")
 
 
 def run_name(record: Record) -> str:
-    """Where the record lies below the protocol's folder: "detect/best/seed0"."""
+    """The run directory below the protocol's folder: "detect/best/seed0"."""
     return f"{record.task}/{record.recipe}/seed{record.seed}"
 
 
 def settings(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """A config's leaves as (dotted path, value), without its seed.
+    """The leaves of a config as (dotted path, value), without the seed.
 
-    Keys named `seed` are left out at any depth, and "seed3" in a path of files reads "seed".
+    Keys named `seed` are ignored at any depth, and "seed3" in a file path becomes "seed".
     """
     if isinstance(config, dict):
         pairs = [(key, value) for key, value in config.items() if key != "seed"]
@@ -37,10 +37,10 @@ def settings(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def measured_on(record: Record, metric: str) -> dict[str, Any]:
-    """What a metric, or a quantity, of two runs must share to be of the same test."""
+    """The test data and settings that two runs must share for a comparison of this metric."""
     aspects: dict[str, Any] = {
-        "data set": record.dataset.name,
-        "data set fingerprint": record.dataset.fingerprint[:12],
+        "dataset": record.dataset.name,
+        "dataset fingerprint": record.dataset.fingerprint[:12],
     }
     if metric in record.metrics:
         measured = record.metrics[metric]
@@ -53,7 +53,7 @@ def measured_on(record: Record, metric: str) -> dict[str, Any]:
 
 
 def first_difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
-    """As "split: val and test", of the first aspect in which two runs differ; None if in none."""
+    """The first aspect in which two runs differ, as "split: val and test"; None without one."""
     for aspect in {**ours, **theirs}:
         values = ours.get(aspect, "not set"), theirs.get(aspect, "not set")
         if values[0] != values[1]:
@@ -67,7 +67,7 @@ def _aspects(record: Record, metric: str) -> dict[str, Any]:
         "recipe": record.recipe,
         **measured_on(record, metric),
     }
-    if metric not in record.metrics and metric in QUANTITIES and QUANTITIES[metric].of_hardware:
+    if metric not in record.metrics and metric in COSTS and COSTS[metric].of_hardware:
         cost = record.cost
         aspects |= {
             "device": cost.device,
@@ -81,18 +81,19 @@ def _settings_of(record: Record) -> dict[str, Any]:
     return {f"config {path}": value for path, value in settings(record.config)}
 
 
-def disagreement(records: Sequence[Record], metric: str, wanted: str = "%") -> str | None:
-    """Why a metric of these records must not be averaged, naming two of them; None if it may.
+def averaging_conflict(records: Sequence[Record], metric: str, wanted: str = "%") -> str | None:
+    """Why a metric of these records cannot be averaged; None if it can.
 
-    Every record must have the metric, or the quantity. The first difference found is told.
+    Every record must have the metric or cost. The message names two records and the first
+    difference between them.
 
     Args:
-        wanted: the unit that a metric must be in.
+        wanted: the required unit of a metric.
     """
     by_seed: dict[int, Record] = {}
     for record in records:
         if metric in record.metrics and (unit := record.metrics[metric].unit) != wanted:
-            return f"{run_name(record)} has {metric} in {unit!r}, and the table is in {wanted}"
+            return f"{run_name(record)} has {metric} in {unit!r}, expected {wanted}"
         first = records[0]
         ours, theirs = _aspects(first, metric), _aspects(record, metric)
         if record.config != first.config:
@@ -100,6 +101,6 @@ def disagreement(records: Sequence[Record], metric: str, wanted: str = "%") -> s
         if difference := first_difference(ours, theirs):
             return f"{run_name(first)} and {run_name(record)} differ in {difference}"
         if record.seed in by_seed:
-            return f"{run_name(record)} was handed over twice: the same seed is not a second run"
+            return f"{run_name(record)} appears twice: the same seed is not a second run"
         by_seed[record.seed] = record
     return None

@@ -1,4 +1,4 @@
-"""Numbers of a record that are no metrics: what the run cost, and settings that tables print."""
+"""Costs of a run (time, memory, model size) and two of its settings, as table columns."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from core.record import Record
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """One number of a record.
+class CostField:
+    """One cost.
 
     Attributes:
-        of: the number, or None where the record does not have it.
-        unit: as headings print it.
-        of_hardware: another device has another number, so that seeds of both are not averaged.
-        decimals: that a reader wants.
+        read: its value in a record; None if the record does not have it.
+        unit: for headings.
+        of_hardware: whether it depends on the device. Then runs on different devices are not
+            averaged.
+        decimals: printed digits.
     """
 
-    of: Callable[[Record], float | None]
+    read: Callable[[Record], float | None]
     unit: str
     of_hardware: bool = False
     decimals: int = 1
@@ -37,34 +38,34 @@ def _minutes_per_epoch(record: Record) -> float | None:
 
 
 def _setting(key: str) -> Callable[[Record], float | None]:
-    def of(record: Record) -> float | None:
+    def read(record: Record) -> float | None:
         value = record.config.get(key)
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
-    return of
+    return read
 
 
-QUANTITIES = {
-    "params_m": Quantity(lambda it: _in(it.cost.parameters, 1e6), "M"),
-    "flops_g": Quantity(lambda it: _in(it.cost.flops, 1e9), "G"),
-    "images_per_s": Quantity(lambda it: it.cost.samples_per_s or None, "1/s", True, 0),
-    "min_per_epoch": Quantity(_minutes_per_epoch, "min", True),
-    "peak_memory_mb": Quantity(lambda it: it.cost.peak_memory_mb, "MB", True, 0),
-    "hours": Quantity(lambda it: it.cost.wall_s / 3600, "h", True),
-    "device_hours": Quantity(lambda it: it.cost.device_hours, "h", True, 2),
-    "devices": Quantity(lambda it: it.cost.devices, "", True, 0),
-    "epochs": Quantity(_setting("epochs"), "", decimals=0),
-    "train_resolution": Quantity(_setting("train_resolution"), "px", decimals=0),
+COSTS = {
+    "params_m": CostField(lambda it: _in(it.cost.parameters, 1e6), "M"),
+    "flops_g": CostField(lambda it: _in(it.cost.flops, 1e9), "G"),
+    "images_per_s": CostField(lambda it: it.cost.samples_per_s or None, "1/s", True, 0),
+    "min_per_epoch": CostField(_minutes_per_epoch, "min", True),
+    "peak_memory_mb": CostField(lambda it: it.cost.peak_memory_mb, "MB", True, 0),
+    "hours": CostField(lambda it: it.cost.wall_s / 3600, "h", True),
+    "device_hours": CostField(lambda it: it.cost.device_hours, "h", True, 2),
+    "devices": CostField(lambda it: it.cost.devices, "", True, 0),
+    "epochs": CostField(_setting("epochs"), "", decimals=0),
+    "train_resolution": CostField(_setting("train_resolution"), "px", decimals=0),
 }
 
 
 def value(record: Record, name: str) -> float | None:
-    """A metric of a record, or else one of QUANTITIES; None where it has neither."""
+    """A metric or a cost of a record; None if it has neither."""
     if name in record.metrics:
         return record.metrics[name].value
-    return QUANTITIES[name].of(record) if name in QUANTITIES else None
+    return COSTS[name].read(record) if name in COSTS else None
 
 
 def smaller_is_better(name: str) -> bool:
-    """Of losses and costs; of accuracies and images/s a larger one is."""
-    return name == "loss" or (name in QUANTITIES and name != "images_per_s")
+    """True for losses and costs; false for accuracies and images/s."""
+    return name == "loss" or (name in COSTS and name != "images_per_s")

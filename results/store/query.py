@@ -1,4 +1,4 @@
-"""Finding, comparing, publishing and verifying the records below a folder of runs."""
+"""Finds, compares, exports and verifies the records below a folder of runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.tasks import TASKS
 from results.store.comparability import run_name
 
 SUMS = "SHA256SUMS"  # beside exported records; `sha256sum --check` reads it too
-# What `diff` compares, in this order; times and the rest of the cost differ between any two runs.
+# What `diff` compares, in this order. Times and other costs differ between any two runs.
 COMPARED = {
     "config": ("config", "chosen", "seed", "task", "recipe", "protocol", "teacher_sha256"),
     "data": ("dataset",),
@@ -27,17 +27,17 @@ VALIDATION = "-val"  # ends the name of a dataset on which settings are chosen
 
 
 def protocols(runs: Path) -> list[str]:
-    """The protocols that have a folder below `runs`."""
+    """The protocols with a folder below `runs`."""
     if not runs.is_dir():
         return []
     return sorted(it.name for it in runs.iterdir() if it.is_dir() and not it.name.startswith("."))
 
 
 def is_debug_run(run: Record) -> bool:
-    """Whether no table has a column for a run.
+    """Whether a run is excluded from all tables.
 
-    It was trained or tested on part of the data (LIMIT=), or it was a downstream task on a few-shot
-    training set, with settings of the user's own, or on a validation part, to choose these on.
+    Such a run used part of the data (LIMIT=) or a validation split for choosing settings, or is a
+    downstream task on a few-shot training set (TRAIN_SIZE=) or with changed settings (OPTIONS=).
     """
     if run.choices.limit is not None or run.dataset.name.endswith(VALIDATION):
         return True
@@ -47,10 +47,13 @@ def is_debug_run(run: Record) -> bool:
 
 
 def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record], list[str]]:
-    """Every attempt at every run, of one protocol or of all, and complaints about unreadable ones.
+    """All attempts of all runs of one protocol, or of all protocols.
+
+    Returns:
+        Records by file, and messages about unreadable ones.
 
     Raises:
-        RecordError: there is no such folder, or no such protocol in it.
+        RecordError: the folder or the protocol does not exist.
     """
     there = protocols(runs)
     if protocol is not None and protocol not in there:
@@ -69,13 +72,13 @@ def attempts(runs: Path, protocol: str | None = None) -> tuple[dict[Path, Record
 def by_file(
     runs: Path, protocol: str, take: Sequence[Path] = ()
 ) -> tuple[dict[Path, Record], list[str]]:
-    """The newest attempt at each run, and no debug runs.
+    """The newest attempt of each run, without debug runs.
 
     Args:
-        take: attempts to take in place of the newest.
+        take: attempts to use instead of the newest.
 
     Returns:
-        Records by their files, and complaints about what was skipped.
+        Records by file, and messages about skipped ones.
 
     Raises:
         RecordError: no such protocol, no such attempt, or no record at all.
@@ -88,8 +91,8 @@ def by_file(
     records = {path: found[path] for path in of_runs.values() if not is_debug_run(found[path])}
     if debug := len(of_runs) - len(records):
         skipped.append(
-            f"{debug} debug runs: on part of the training data, on a validation part, or with "
-            f"settings of their own (LIMIT=, TRAIN_SIZE=, DATASET=...-val, OPTIONS=)"
+            f"{debug} debug runs: on part of the data, on a validation split, or with changed "
+            f"settings (LIMIT=, TRAIN_SIZE=, DATASET=...-val, OPTIONS=)"
         )
     if not records:
         raise RecordError("\n".join([f"no readable record in {runs / protocol}", *skipped]))
@@ -97,43 +100,47 @@ def by_file(
 
 
 def folders(records: Mapping[Path, Record]) -> dict[str, Path]:
-    """The folder of each record by `run_name`, where what it keeps by image lies."""
+    """The run directory of each record, by `run_name`."""
     return {run_name(run): path.parent for path, run in records.items()}
 
 
 def _run(path: Path) -> Path:
-    """The run that a record's file is an attempt at."""
+    """The run directory of an attempt: "seed0.1" is an attempt of "seed0"."""
     return path.parent.with_name(path.parent.name.partition(".")[0])
 
 
 def locate(runs: Path, name: Path, found: Mapping[Path, Record]) -> Path:
-    """The file of a record that the user names: the file, its folder, or either below `runs`.
+    """The record file for a name that the user typed: a file or its folder, also below `runs`.
 
     Raises:
-        RecordError: there is none.
+        RecordError: there is no such record.
     """
     for path in (name, name / "record.json", runs / name, runs / name / "record.json"):
         if path in found:
             return path
-    raise RecordError(f"{name}: no readable record; `trickbench runs list` names those in {runs}")
+    raise RecordError(
+        f"{name}: no readable record; to list all records, run `trickbench runs list --runs {runs}`"
+    )
 
 
 def output(folder: Path, run: Record, name: str) -> Path | None:
-    """A file that a run keeps beside its record; None where it has none.
+    """An output file beside a run's record; None if there is none.
 
     Raises:
-        RecordError: the file is not the one whose hash the record has.
+        RecordError: the file's hash is not the one in the record.
     """
     path = folder / name
     if name not in run.outputs or not path.is_file():
         return None
     if files.sha256_of(path) != run.outputs[name]:
-        raise RecordError(f"{path}: not the file that the record names; `trickbench runs verify`")
+        raise RecordError(
+            f"{path}: its hash is not the one in the record; check with `trickbench runs verify`"
+        )
     return path
 
 
 def fields(run: Record) -> dict[str, Any]:
-    """Everything in a record by dotted names: "config.lr", "metrics.top1.value" ..."""
+    """All fields of a record by dotted name: "config.lr", "metrics.top1.value" ..."""
     return dict(_leaves(run.model_dump(mode="json"), ""))
 
 
@@ -148,18 +155,18 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 def select(
     found: Mapping[Path, Record], conditions: Sequence[str] = (), every: bool = False
 ) -> dict[Path, Record]:
-    """The records that fulfil all conditions; of each run the newest attempt, or every.
+    """The records that match all conditions: the newest attempt of each run, or every attempt.
 
     Args:
-        conditions: `FIELD=PATTERN`, a name of `fields` and a pattern of `fnmatch`.
+        conditions: `FIELD=PATTERN`, a name of `fields` and an `fnmatch` pattern.
 
     Raises:
-        RecordError: a condition of another form.
+        RecordError: a condition is malformed.
     """
     pairs = [condition.partition("=") for condition in conditions]
     for key, equals, _ in pairs:
         if not (key and equals):
-            raise RecordError(f"{key!r} is not of the form FIELD=PATTERN, for example task=detect*")
+            raise RecordError(f"{key!r}: expected FIELD=PATTERN, for example task=detect*")
     chosen = {}
     for path, run in (found if every else newest(found)).items():
         values = fields(run) if pairs else {}
@@ -169,7 +176,7 @@ def select(
 
 
 def listing(runs: Path, chosen: Mapping[Path, Record]) -> list[list[str]]:
-    """A line for each record: its folder, when it finished, what it measured, what it cost."""
+    """One line for each record: directory, finishing time, metrics, device-hours and commit."""
     lines = [["run", "finished", "metrics", "device-hours", "commit"]]
     for path, run in chosen.items():
         metrics = [f"{name} {it.value:.2f}" for name, it in run.metrics.items() if "@" not in name]
@@ -187,7 +194,7 @@ def listing(runs: Path, chosen: Mapping[Path, Record]) -> list[list[str]]:
 
 
 def difference(one: Record, other: Record) -> list[list[str]]:
-    """What two runs differ in: lines of (kind, field, first value, second value)."""
+    """The differences between two runs: lines of (kind, field, first value, second value)."""
     left, right = fields(one), fields(other)
     lines = []
     for kind, prefixes in COMPARED.items():
@@ -201,16 +208,16 @@ def difference(one: Record, other: Record) -> list[list[str]]:
 
 
 def export(runs: Path, chosen: Mapping[Path, Record], out: Path) -> list[Path]:
-    """Copies records, byte for byte, and the records of the backbones that they name.
+    """Copies records byte for byte, with their output files and the records of their backbones.
 
-    With each go the files that it lists, so that intervals can be computed from the copies; weights
-    stay. `out` is then a folder of runs itself, with the SHA-256 of every record in `SHA256SUMS`.
+    The output files make it possible to compute intervals from the copies. Weights are not copied.
+    `out` becomes a folder of runs, with the SHA-256 of every record in `SHA256SUMS`.
 
     Returns:
-        The records that were written; one that is there already is not written again.
+        The files of the records that were written; identical copies are not written again.
 
     Raises:
-        RecordError: a file beside a record is not the one that the record names.
+        RecordError: the hash of an output file is not the one in the record.
         OSError: the folder cannot be written.
     """
     everything, _ = attempts(runs)
@@ -238,16 +245,16 @@ def export(runs: Path, chosen: Mapping[Path, Record], out: Path) -> list[Path]:
 def verify(
     runs: Path, chosen: Mapping[Path, Record], found: Mapping[Path, Record]
 ) -> tuple[list[str], list[str]]:
-    """Computes every hash that records state again.
+    """Recomputes every hash in the records and compares.
 
-    Of each record: the files that it lists, the weights beside it and the hash of the record in
-    them, the backbone's and the teacher's record that it names, and its line in SHA256SUMS.
+    For each record: its output files, the weights and the record hash inside them, the records of
+    its backbone and its teacher, and its line in SHA256SUMS.
 
     Args:
-        found: all records below `runs`, among which those that others name are looked for.
+        found: all records below `runs`, to look up backbones and teachers.
 
     Returns:
-        What is wrong, and what cannot be verified, for it is not here; each opens with a path.
+        Messages about wrong hashes, and about missing files; each starts with a path.
     """
     by_hash = {files.sha256_of(path): path for path in found}
     trained = {run.backbone.sha256 for run in found.values() if TASKS[run.stage].makes_backbone}
@@ -256,11 +263,11 @@ def verify(
     for path, run in chosen.items():
         mine = files.sha256_of(path)
         if (stated := sums.get(path, mine)) != mine:
-            wrong.append(f"{path}: {SUMS} has {stated[:12]}, the file {mine[:12]}")
+            wrong.append(f"{path}: {SUMS} has {stated[:12]}, the file has {mine[:12]}")
         for name, expected in run.outputs.items():
             output = path.parent / name
             if not output.is_file():
-                absent.append(f"{output}: not here")
+                absent.append(f"{output}: missing")
             elif (actual := files.sha256_of(output)) != expected:
                 wrong.append(f"{output}: {actual[:12]}, the record has {expected[:12]}")
         weights = path.parent / "backbone.safetensors"
@@ -268,14 +275,14 @@ def verify(
             if weights.is_file():
                 wrong += _wrong_weights(weights, run, mine)
             else:
-                absent.append(f"{weights}: not here")
+                absent.append(f"{weights}: missing")
         elif (parent := run.backbone.record_sha256) is not None:
             if parent not in by_hash:
-                absent.append(f"{path}: its backbone's record {parent[:12]} is not here")
+                absent.append(f"{path}: its backbone's record {parent[:12]} is missing")
             elif found[by_hash[parent]].backbone.sha256 != run.backbone.sha256:
-                wrong.append(f"{path}: other weights than those of {by_hash[parent]}")
+                wrong.append(f"{path}: its weights are not those of {by_hash[parent]}")
         if (teacher := run.teacher_sha256) is not None and teacher not in trained:
-            absent.append(f"{path}: the record of its teacher's weights {teacher[:12]} is not here")
+            absent.append(f"{path}: the record of its teacher's weights {teacher[:12]} is missing")
     return wrong, absent
 
 
@@ -287,7 +294,7 @@ def _sums(runs: Path) -> dict[Path, str]:
 
 
 def _wrong_weights(weights: Path, run: Record, record_sha256: str) -> list[str]:
-    # torch takes seconds to import, and only this needs it
+    # importing torch takes seconds, and only this function needs it
     from core import exchange
     from core.errors import InputError
 
@@ -300,5 +307,7 @@ def _wrong_weights(weights: Path, run: Record, record_sha256: str) -> list[str]:
         wrong.append(f"{weights}: {actual[:12]}, the record has {run.backbone.sha256[:12]}")
     if about.record_sha256 != record_sha256:
         stated = about.record_sha256[:12] or "none"
-        wrong.append(f"{weights}: names the record {stated}, beside it is {record_sha256[:12]}")
+        wrong.append(
+            f"{weights}: names the record {stated}, the record beside it is {record_sha256[:12]}"
+        )
     return wrong

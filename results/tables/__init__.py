@@ -1,1 +1,1 @@
-"""From records to the cells of a table, and to text."""
+"""Table specifications, filled with records and printed."""

@@ -1,4 +1,4 @@
-"""Any backbones by any tasks, as a declared table: what no paper's table asks."""
+"""The table of `trickbench compare`: chosen backbones by chosen tasks."""
 
 from __future__ import annotations
 
@@ -7,63 +7,64 @@ from fnmatch import fnmatchcase
 
 from core.record import RecordError
 from core.tasks import TASKS
-from results.store.costs import QUANTITIES
+from results.store.costs import COSTS
 from results.tables.index import Index
-from results.tables.spec import Column, Declaration, Row, Where
+from results.tables.spec import Column, RecordFilter, Row, TableSpec, recipes
 
 
 def declare(
     index: Index, backbones: Sequence[str], tasks: Sequence[str], metrics: Sequence[str]
-) -> Declaration:
-    """The table of these backbones by these tasks.
+) -> TableSpec:
+    """The specification of a table of backbones by tasks.
 
     Args:
-        backbones, tasks: patterns of `fnmatch` of labels ("best", "random-*") and of tasks
-            ("detect", "linear-*"); all, if there are none.
-        metrics: of each task, as many as it has; or of quantities.py. Without any, each task's
-            headline.
+        backbones, tasks: `fnmatch` patterns of labels ("best", "random-*") and of tasks ("detect",
+            "linear-*"). Empty: all.
+        metrics: metrics or names in `costs.COSTS`; each task shows those that it has. Empty: the
+            headline metric of each task.
 
     Raises:
-        RecordError: a pattern that nothing matches, or metrics that no such record has.
+        RecordError: a pattern matches nothing, or no selected record has any of the metrics.
     """
     rows = _matching([it.recipe for it in index.kinds], backbones, "backbone")
     columns = []
     for task in _matching([it.task for it in index.kinds], tasks, "task"):
-        runs = index.select(Where(task=task, recipes=tuple(rows)))
+        runs = index.select(RecordFilter(task=task, recipes=tuple(rows)))
         there = {name: it.unit for run in runs for name, it in run.metrics.items()}
         wanted = metrics or list(dict.fromkeys(TASKS[run.stage].headline for run in runs))
         columns += [
             column_of(task, name, there.get(name, "%"))
             for name in wanted
-            if name in there or (name in QUANTITIES and runs)
+            if name in there or (name in COSTS and runs)
         ]
     if not columns:
         known = sorted({name for it in index.records for name in it.metrics if "@" not in name})
         raise RecordError(
-            f"no such record has {', '.join(metrics)}; there are {', '.join([*known, *QUANTITIES])}"
+            f"no selected record has the metric {', '.join(metrics)}; "
+            f"known metrics: {', '.join([*known, *COSTS])}"
         )
-    return Declaration(
+    return TableSpec(
         name="compare",
         file="compare",
         title="Backbones by tasks",
         row_heading="backbone",
-        rows=tuple(Row(label, Where(recipes=(label,))) for label in rows),
+        rows=tuple(Row(label, recipes(label)) for label in rows),
         columns=tuple(columns),
     )
 
 
 def column_of(task: str, metric: str, unit: str) -> Column:
-    """A metric, or a quantity, of a task."""
-    quantity = QUANTITIES.get(metric)
-    words = [task, metric, *([f"({quantity.unit})"] if quantity and quantity.unit else [])]
+    """A column for a metric, or a cost, of a task."""
+    cost = COSTS.get(metric)
+    words = [task, metric, *([f"({cost.unit})"] if cost and cost.unit else [])]
     return Column(
         key=f"{task} {metric}",
         heading=" ".join(words),
-        where=Where(task=task),
+        where=RecordFilter(task=task),
         metric=metric,
         published=False,
         unit=unit,
-        decimals=quantity.decimals if quantity else None,
+        decimals=cost.decimals if cost else None,
     )
 
 
@@ -74,6 +75,6 @@ def _matching(names: Sequence[str], patterns: Sequence[str], what: str) -> list[
     for pattern in patterns or ["*"]:
         matching = [name for name in known if fnmatchcase(name, pattern)]
         if not matching:
-            raise RecordError(f"no record of {what} {pattern!r}; there are {', '.join(known)}")
+            raise RecordError(f"no record matches {what} {pattern!r}; found: {', '.join(known)}")
         found |= dict.fromkeys(matching)
     return list(found)

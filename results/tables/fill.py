@@ -1,4 +1,4 @@
-"""The papers' tables, ours beside published: pure functions of records and declarations."""
+"""Fills table specifications with records. Measured values stand beside the published ones."""
 
 from __future__ import annotations
 
@@ -13,19 +13,27 @@ from itertools import product
 from core.files import file_name
 from core.record import Record
 from results.store import costs
-from results.store.comparability import disagreement, run_name
+from results.store.comparability import averaging_conflict, run_name
 from results.tables.index import Index
 from results.tables.paper_table import Figure, Published
-from results.tables.spec import PAPER_RECIPES, Column, Declaration, Reduction, Row, Where
+from results.tables.spec import (
+    PAPER_RECIPES,
+    Column,
+    RecordFilter,
+    Reduction,
+    Row,
+    TableSpec,
+    recipes,
+)
 
-RANDOM = "random*"  # the source of a backbone that was never trained: random:resnet50d
+RANDOM = "random*"  # matches the source of untrained backbones: random:resnet50d
 
 
 @dataclass(frozen=True)
 class Cell:
     """One metric: of our runs, one per seed, and as published.
 
-    `runs` is empty where there is none, and where `complaint` says why they were not averaged.
+    `runs` is empty if there is no run, or if `complaint` says why the runs cannot be averaged.
     """
 
     runs: tuple[Record, ...]
@@ -41,7 +49,7 @@ class Cell:
 
     @cached_property
     def value(self) -> float | None:
-        """What stands for all seeds."""
+        """The value over all seeds, combined as `reduce` says."""
         values = self.values
         if not values:
             return None
@@ -53,7 +61,7 @@ class Cell:
 
     @cached_property
     def deviation(self) -> float | None:
-        """The sample standard deviation over seeds; None below two, and beside no mean."""
+        """The sample standard deviation over seeds; None for one seed, or if this is not a mean."""
         values = self.values
         return statistics.stdev(values) if self.reduce == "mean" and len(values) > 1 else None
 
@@ -68,15 +76,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A declared table, filled: `cells` by row, then column.
+    """A filled table: `cells` by row, then column.
 
     Attributes:
-        best: places of each column's best, if the table is ranked.
-        within_noise: places that are not surely worse; None where that was not asked, or cannot
-            be told.
+        best: (row, column) of each column's best value, if the table is ranked.
+        within_noise: (row, column) of values that are not significantly worse than the best; None
+            if that was not tested.
     """
 
-    declaration: Declaration
+    spec: TableSpec
     protocol: str
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
@@ -87,12 +95,12 @@ class Table:
 
     @property
     def empty(self) -> bool:
-        """No cell has a record of ours, nor one that was refused."""
+        """Whether no cell has a record, not even one that could not be averaged."""
         return not any(cell.runs or cell.complaint for row in self.cells for cell in row)
 
 
 def build(
-    declaration: Declaration,
+    spec: TableSpec,
     records: Sequence[Record] | Index,
     published: Published,
     skipped: Sequence[str] = (),
@@ -101,139 +109,135 @@ def build(
     """Fill a table from records of one protocol.
 
     Args:
-        records: an Index, if several tables are built from the same.
-        published: the papers' tables; one that they do not have is shown without figures.
-        skipped: complaints about records that could not be read, to be told below the table.
-        own: labels or specifications of backbones that the user wants as further rows.
+        records: pass an Index to build several tables from the same records.
+        published: the papers' tables; any other table has no published values.
+        skipped: messages about unreadable records, which become notes below the table.
+        own: labels of backbones that the user adds as rows.
 
     Raises:
         ValueError: no record, or records of several protocols.
     """
     index = records if isinstance(records, Index) else Index(records)
     protocol = _only_protocol(index)
-    rows = declaration.rows
-    columns = declaration.columns + _found_columns(declaration, index)
-    further = _further_backbones(declaration, columns, index)
-    asked = [name for name in map(file_name, own) if name not in further]
-    if declaration.backbones_in == "rows":
+    rows = spec.rows
+    columns = spec.columns + _found_columns(spec, index)
+    further = _further_backbones(spec, columns, index)
+    added = [name for name in map(file_name, own) if name not in further]
+    if spec.backbones_in == "rows":
         rows += tuple(Row(name, where) for name, where in further.items())
-        rows += tuple(_own_row(declaration, name) for name in asked)
+        rows += tuple(_own_row(spec, name) for name in added)
     else:
-        metric = declaration.columns[0].metric
-        further |= {name: Where(recipes=(name,)) for name in asked}
+        metric = spec.columns[0].metric
+        further |= {name: recipes(name) for name in added}
         columns += tuple(
             Column(name, name, where, metric, published=False) for name, where in further.items()
         )
     cells = tuple(
         tuple(
-            _cell(row, column, index, _figure(published, declaration.name, row, column))
+            _cell(row, column, index, _figure(published, spec.name, row, column))
             for column in columns
         )
         for row in rows
     )
-    table = Table(declaration, protocol, rows, columns, cells, notes=())
+    table = Table(spec, protocol, rows, columns, cells, notes=())
     return replace(table, notes=(*_notes(table), *_skipped(skipped)))
 
 
 def _only_protocol(index: Index) -> str:
     protocols = sorted({record.protocol for record in index.kinds})
     if len(protocols) != 1:
-        raise ValueError(f"a table is of one protocol; these records are of {protocols or 'none'}")
+        raise ValueError(f"a table needs records of one protocol, found {protocols or 'none'}")
     return protocols[0]
 
 
-def _own_row(declaration: Declaration, name: str) -> Row:
-    recipes = {
-        family: Where(recipes=(pattern.format(name),))
-        for family, pattern in declaration.own.items()
-    }
-    return Row(name, recipes)
+def _own_row(spec: TableSpec, name: str) -> Row:
+    return Row(name, {key: recipes(pattern.format(name)) for key, pattern in spec.own.items()})
 
 
-def _found_columns(declaration: Declaration, index: Index) -> tuple[Column, ...]:
-    """A column for each metric of `found_metrics`, stage and data set that has a record."""
-    if not declaration.found_metrics:
+def _found_columns(spec: TableSpec, index: Index) -> tuple[Column, ...]:
+    """A column for each metric of `found_metrics`, stage and dataset that has a record."""
+    if not spec.found_metrics:
         return ()
     found = {
         (record.stage, record.dataset.mirrors, metric)
         for record in index.records
         for metric in record.metrics
     }
-    data_sets = sorted({data_set for _, data_set, _ in found})
-    in_order = product(declaration.further_stages, data_sets, declaration.found_metrics)
+    datasets = sorted({dataset for _, dataset, _ in found})
+    in_order = product(spec.further_stages, datasets, spec.found_metrics)
     return tuple(
         Column(
-            key=f"{stage} {data_set} {metric}",
-            heading=f"{stage} {data_set} {metric}",
-            where=Where(stage=stage, mirrors=data_set),
+            key=f"{stage} {dataset} {metric}",
+            heading=f"{stage} {dataset} {metric}",
+            where=RecordFilter(stage=stage, mirrors=dataset),
             metric=metric,
             published=False,
         )
-        for stage, data_set, metric in in_order
-        if (stage, data_set, metric) in found
+        for stage, dataset, metric in in_order
+        if (stage, dataset, metric) in found
     )
 
 
 def _further_backbones(
-    declaration: Declaration, columns: Sequence[Column], index: Index
-) -> dict[str, Where]:
-    """Backbones on the table's data sets that no row (or column) speaks of, by name, in order."""
-    backbones, data_sets = _sides(declaration, declaration.rows, columns)
+    spec: TableSpec, columns: Sequence[Column], index: Index
+) -> dict[str, RecordFilter]:
+    """Backbones on the table's datasets that no row (or column) selects, by name, in order."""
+    backbones, datasets = _sides(spec, spec.rows, columns)
     found = {
         _backbone(record)
         for record in index.kinds
-        if record.stage in declaration.further_stages
-        and any(_speaks_of(line, record) for line in data_sets)
-        and not any(_speaks_of(line, record) for line in backbones)
+        if record.stage in spec.further_stages
+        and any(_selects(line, record) for line in datasets)
+        and not any(_selects(line, record) for line in backbones)
     }
 
-    def place(backbone: tuple[str, Where]) -> tuple[bool, int, str]:
+    def place(backbone: tuple[str, RecordFilter]) -> tuple[bool, int, str]:
         name, where = backbone
         is_random = bool(where.sources)
         paper = PAPER_RECIPES.index(name) if name in PAPER_RECIPES else len(PAPER_RECIPES)
-        return is_random is declaration.random_last, paper, name  # False sorts first
+        return is_random is spec.random_last, paper, name  # False sorts first
 
     return dict(sorted(found, key=place))
 
 
 def _sides(
-    declaration: Declaration, rows: Sequence[Row], columns: Sequence[Column]
+    spec: TableSpec, rows: Sequence[Row], columns: Sequence[Column]
 ) -> tuple[Sequence[Row | Column], Sequence[Row | Column]]:
-    """The side of a table that names backbones, and the side that names data sets."""
-    return (rows, columns) if declaration.backbones_in == "rows" else (columns, rows)
+    """The side of a table that lists backbones, and the side that lists datasets."""
+    return (rows, columns) if spec.backbones_in == "rows" else (columns, rows)
 
 
-def _speaks_of(line: Row | Column, record: Record) -> bool:
+def _selects(line: Row | Column, record: Record) -> bool:
     where = line.where
     if where is None:
         return False
-    wheres = [where] if isinstance(where, Where) else where.values()
+    wheres = [where] if isinstance(where, RecordFilter) else where.values()
     return any(one.matches(record) for one in wheres)
 
 
-def _backbone(record: Record) -> tuple[str, Where]:
-    """The name of a record's backbone, and which records are of the same.
+def _backbone(record: Record) -> tuple[str, RecordFilter]:
+    """The name of a record's backbone, and a filter for its records.
 
-    Random weights go by their architecture, every other backbone by its recipe or label.
+    Random weights are named by architecture, every other backbone by its recipe or label.
     """
     architecture = record.backbone.architecture
-    untrained = Where(architecture=architecture, sources=(RANDOM,))
+    untrained = RecordFilter(architecture=architecture, sources=(RANDOM,))
     if untrained.matches(record):
         return f"random weights ({architecture})", untrained
-    return record.recipe, Where(recipes=(record.recipe,))
+    return record.recipe, recipes(record.recipe)
 
 
 def _figure(published: Published, table: str, row: Row, column: Column) -> Figure:
-    """The published figure of a cell, or None where the paper has no such table, row or figure."""
+    """The published value of a cell; None if the paper has no such table, row or value."""
     if table not in published or not column.published:
         return None
     if row.heading not in published[table].rows:
-        return None  # a backbone of our own
+        return None  # not a backbone of the paper
     return published[table].figure(row.heading, column.key)
 
 
 def _cell(row: Row, column: Column, index: Index, published: Figure) -> Cell:
-    where = row.of(column.family)
+    where = row.filter_for(column.family)
     if where is None or column.metric is None:
         return Cell((), column.metric, published)
     runs = index.select(where, column.where)
@@ -246,14 +250,14 @@ def _cell(row: Row, column: Column, index: Index, published: Figure) -> Cell:
         and column.seed in (None, run.seed)
     )
     complaint = None
-    if reason := disagreement(runs, metric, column.unit):
+    if reason := averaging_conflict(runs, metric, column.unit):
         runs = ()
         complaint = f"{row.heading}, {column.heading}: not averaged: {reason}"
     return Cell(runs, metric, published, complaint, column.reduce)
 
 
 def _metric(row: Row, columns: str, runs: Iterable[Record]) -> str:
-    """The metric of a cell: the column's, unless its row has patterns."""
+    """The metric of a cell: the column's, unless the row has patterns."""
     for run, pattern in product(runs, row.metrics):
         named = [name for name in run.metrics if fnmatchcase(name, pattern)]
         if len(named) == 1:
@@ -262,9 +266,9 @@ def _metric(row: Row, columns: str, runs: Iterable[Record]) -> str:
 
 
 def ranked(table: Table, column: int = 0) -> Table:
-    """The table with its rows sorted by a column, the best first, and each column's best marked.
+    """The table with its rows sorted by a column, best first, and each column's best marked.
 
-    Rows without a figure there come last, in the order that they had.
+    Rows without a value in that column come last, in their original order.
     """
 
     def rank(i: int) -> tuple[bool, float]:
@@ -283,7 +287,7 @@ def ranked(table: Table, column: int = 0) -> Table:
 
 
 def _worse(cell: Cell) -> float:
-    """Grows as a cell gets worse; infinite where it has no figure."""
+    """A sort key: smaller is better, infinity means no value."""
     value = cell.value
     if value is None or cell.metric is None:
         return math.inf
@@ -291,7 +295,7 @@ def _worse(cell: Cell) -> float:
 
 
 def _notes(table: Table) -> list[str]:
-    """What the numbers were measured on, what was not averaged, and what no commit stands for."""
+    """Notes on the test data, on runs that were not averaged, and on records without a commit."""
     runs = {run_name(run): run for row in table.cells for cell in row for run in cell.runs}
     complaints = [cell.complaint for row in table.cells for cell in row if cell.complaint]
     notes = _measured_on(table) + complaints
@@ -300,22 +304,22 @@ def _notes(table: Table) -> list[str]:
     unclean = sum(run.git.clean is False for run in runs.values())
     unknown = sum(run.git.clean is None for run in runs.values())
     if unclean:
-        notes.append(f"{unclean} of {len(runs)} records come from an uncommitted tree")
+        notes.append(f"{unclean} of {len(runs)} records were made with uncommitted changes")
     if unknown:
-        notes.append(f"{unknown} of {len(runs)} records do not know their commit")
+        notes.append(f"{unknown} of {len(runs)} records have no known commit")
     return notes
 
 
 def _measured_on(table: Table) -> list[str]:
-    """A note for each data set: how, on which split, how many samples, of which set.
+    """A note for each dataset: the metric's details, samples, split and dataset.
 
-    Where the cells of a data set differ in this, one note each, naming the backbones it is true of;
-    where several data sets (or columns) have the same notes, they share them.
+    If the backbones on a dataset differ in these, each variant has a note that names its backbones.
+    Datasets (or columns) with the same notes share them.
     """
-    backbones, data_sets = _sides(table.declaration, table.rows, table.columns)
-    by_row = table.declaration.backbones_in == "columns"
+    backbones, datasets = _sides(table.spec, table.rows, table.columns)
+    by_row = table.spec.backbones_in == "columns"
     sharing: dict[tuple[str, ...], list[str]] = {}
-    for i, data_set in enumerate(data_sets):
+    for i, dataset in enumerate(datasets):
         described: dict[str, list[str]] = {}
         for j, backbone in enumerate(backbones):
             cell = table.cells[i][j] if by_row else table.cells[j][i]
@@ -328,12 +332,12 @@ def _measured_on(table: Table) -> list[str]:
             for measurement, headings in described.items()
         )
         if lines:
-            sharing.setdefault(lines, []).append(data_set.heading)
+            sharing.setdefault(lines, []).append(dataset.heading)
     return [f"{', '.join(headings)}{line}" for lines, headings in sharing.items() for line in lines]
 
 
 def _measurement(cell: Cell) -> str:
-    """How a cell's number was measured; empty for what is counted, not measured."""
+    """How a cell's value was measured; "" for costs that do not depend on hardware."""
     run = cell.runs[0]
     if cell.metric in run.metrics:
         measured, data = run.metrics[cell.metric], run.dataset
@@ -343,7 +347,7 @@ def _measurement(cell: Cell) -> str:
             f"{detail}{measured.samples} samples of split {measured.split} of {data.name}"
             f"{stands_for} (fingerprint {data.fingerprint[:8]})"
         )
-    if cell.metric in costs.QUANTITIES and costs.QUANTITIES[cell.metric].of_hardware:
+    if cell.metric in costs.COSTS and costs.COSTS[cell.metric].of_hardware:
         return f"{run.cost.devices} x {run.cost.device}, {run.cost.precision}"
     return ""
 

@@ -1,19 +1,19 @@
-"""Records by what tables ask of them: ten thousand are looked through once, not for each cell."""
+"""An index of records: a table of ten thousand records does not scan them for every cell."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from core.record import Record
-from results.tables.spec import Where
+from results.tables.spec import RecordFilter
 
 
 class Index:
     """Records of one protocol.
 
     Attributes:
-        records: all, as they were given.
-        kinds: one record for each answer that `Where` can tell from others: seeds share theirs.
+        records: all, in the given order.
+        kinds: one record of each group that no `RecordFilter` can separate, for example seeds.
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
@@ -26,14 +26,14 @@ class Index:
         self._of_recipe: dict[str, list[int]] = {}
         for number, record in enumerate(self.kinds):
             self._of_recipe.setdefault(record.recipe, []).append(number)
-        self._answers: dict[Where, frozenset[int]] = {}
+        self._answers: dict[RecordFilter, frozenset[int]] = {}
 
-    def select(self, *wheres: Where) -> tuple[Record, ...]:
-        """The records that all of these speak of, kind by kind."""
-        kinds = frozenset.intersection(*(self._matching(where) for where in wheres))
+    def select(self, *filters: RecordFilter) -> tuple[Record, ...]:
+        """The records that match all filters, kind by kind."""
+        kinds = frozenset.intersection(*(self._matching(where) for where in filters))
         return tuple(record for kind in sorted(kinds) for record in self._groups[kind])
 
-    def _matching(self, where: Where) -> frozenset[int]:
+    def _matching(self, where: RecordFilter) -> frozenset[int]:
         if where not in self._answers:
             candidates: Sequence[int] = range(len(self.kinds))
             if where.recipes and not where.sources:

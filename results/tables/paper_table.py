@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-# Accuracies are numbers; an ablation also prints the setting that it varies (a loss, on or off).
+# Accuracies are numbers; an ablation also prints the setting that varies (a loss, on or off).
 Figure = int | float | bool | str | None
 
 
 class PublishedTable(BaseModel):
-    """One table of a paper. A figure is None where the paper prints a dash."""
+    """One table of a paper. A value is None where the paper prints a dash."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,15 +36,16 @@ class PublishedTable(BaseModel):
         for row, figures in self.rows.items():
             if len(figures) != len(self.columns):
                 raise ValueError(
-                    f"row {row!r} has {len(figures)} figures for {len(self.columns)} columns"
+                    f"row {row!r} has {len(figures)} values, expected one for each of the "
+                    f"{len(self.columns)} columns"
                 )
         return self
 
     def figure(self, row: str, column: str) -> Figure:
-        """The figure printed in a row under a column.
+        """The value in a row and a column.
 
         Raises:
-            KeyError: the table has no such row or column; the message lists those it has.
+            KeyError: the table has no such row or column; the message lists the existing ones.
         """
         if row not in self.rows:
             raise KeyError(f"no row {row!r} among {list(self.rows)}")

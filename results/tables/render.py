@@ -1,4 +1,4 @@
-"""Tables as text: Markdown, CSV, LaTeX and HTML."""
+"""Tables as text: Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 from results.store import costs
 from results.tables.fill import Cell, Table
-from results.tables.grid import DASH, Grid, comma_separated, html_page, latex, markdown, one_line
+from results.tables.grid import DASH, Grid, comma_separated, latex, markdown, one_line
 from results.tables.paper_table import Figure
 from results.tables.spec import Column
 
 WITHIN_NOISE = "~"
-# What the data of a protocol are; a number from any of these is not comparable with the paper's.
-SMALLER_DATA = {"demo": "rendered data", "mini": "small data", "mini-cpu": "small data"}
+# Protocols on smaller data: their numbers are not comparable with the papers'.
+_SMALLER_DATA = {"demo": "rendered data", "mini": "small data", "mini-cpu": "small data"}
 
 
 def grid(table: Table) -> Grid:
-    """The cells of a table as text: ours, published and difference side by side."""
+    """The cells of a table as text: measured, published and difference side by side."""
     ours = side(table.protocol)
-    head = [table.declaration.row_heading]
-    places = []  # of our own figures among the cells of a line
+    head = [table.spec.row_heading]
+    places = []  # positions of the measured values in a line
     for column in table.columns:
         places.append(len(head))
         if column.metric is None:
@@ -45,7 +45,7 @@ def grid(table: Table) -> Grid:
                 ]
         lines.append(line)
     return Grid(
-        title=f"{table.declaration.title} (protocol {table.protocol})",
+        title=f"{table.spec.title} (protocol {table.protocol})",
         preamble=_preamble(table),
         warning=_warning(table),
         head=head,
@@ -56,27 +56,20 @@ def grid(table: Table) -> Grid:
 
 
 def to_markdown(table: Table) -> str:
-    """A Markdown table that GitHub renders and that is aligned where it is not rendered."""
     return markdown(grid(table))
 
 
 def to_latex(table: Table) -> str:
-    r"""A table environment of booktabs', for a document that says \usepackage{booktabs}."""
     return latex(grid(table))
 
 
-def to_html(table: Table) -> str:
-    """A page of its own, with nothing to load."""
-    return html_page(grid(table))
-
-
 def to_csv(table: Table) -> str:
-    """Comma-separated values, with two decimals or as many as the reader sees.
+    """Comma-separated values, with at least two decimals.
 
-    Of several seeds the mean (or what else the column is), their standard deviation and number.
-    Where that was asked, whether a figure is within the noise of its column's best.
+    A mean over seeds has two more columns: its standard deviation and the number of seeds. A table
+    with `within_noise` has a column that marks values within the noise of the column's best.
     """
-    header = [table.declaration.row_heading]
+    header = [table.spec.row_heading]
     for column in table.columns:
         header.append(column.key)
         if column.metric is not None:
@@ -101,7 +94,7 @@ def to_csv(table: Table) -> str:
 
 
 def _beside(table: Table, column: Column) -> list[str]:
-    """What CSV has beside a figure of ours."""
+    """The CSV columns after a measured value."""
     names = ["std", "n"] if column.reduce == "mean" else []
     names += ["published", "difference"] if column.published else []
     return names + (["within noise"] if table.within_noise is not None else [])
@@ -111,15 +104,14 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "markdown": to_markdown,
     "csv": to_csv,
     "latex": to_latex,
-    "html": to_html,
 }
-SUFFIXES = {"markdown": ".md", "csv": ".csv", "latex": ".tex", "html": ".html"}
+SUFFIXES = {"markdown": ".md", "csv": ".csv", "latex": ".tex"}
 
 
 def _preamble(table: Table) -> str:
-    """The unit: of everything, or of what has no other in its heading."""
+    """The unit of all values, or of those whose heading has none."""
     measured = [column for column in table.columns if column.metric is not None]
-    percent = [it.unit == "%" and it.metric not in costs.QUANTITIES for it in measured]
+    percent = [it.unit == "%" and it.metric not in costs.COSTS for it in measured]
     if all(percent):
         return "All in %."
     return "Accuracies in %." if any(percent) else ""
@@ -128,25 +120,25 @@ def _preamble(table: Table) -> str:
 def _warning(table: Table) -> str:
     warning = not_comparable(table.protocol)
     if warning and any(column.published for column in table.columns):
-        warning += "; the published figures are shown for the shape of the table only"
+        warning += "; the published values only show the layout of the table"
     return warning
 
 
 def side(protocol: str) -> str:
-    """What our own figures are called beside the published ones."""
+    """The name of the measured values beside the published ones."""
     return "ours" if protocol == "paper" else protocol
 
 
 def not_comparable(protocol: str) -> str:
-    """That a protocol's numbers are not the papers'; empty for the papers' own."""
+    """A warning that a protocol's numbers cannot be compared with the papers'; "" for `paper`."""
     if protocol == "paper":
         return ""
-    data = SMALLER_DATA.get(protocol, "another protocol than the paper's")
+    data = _SMALLER_DATA.get(protocol, "a different protocol")
     return f"These numbers come from {data} and are not comparable with the published ones"
 
 
 def _decimals(table: Table, column: Column) -> int:
-    return table.declaration.decimals if column.decimals is None else column.decimals
+    return table.spec.decimals if column.decimals is None else column.decimals
 
 
 def _over_seeds(cell: Cell, decimals: int) -> str:
@@ -157,7 +149,7 @@ def _over_seeds(cell: Cell, decimals: int) -> str:
 
 
 def _figure(value: Figure, decimals: int | None) -> str:
-    """A published figure, with so many decimals; as it is printed, if that is None."""
+    """A published value, rounded to `decimals`; as the paper prints it, if that is None."""
     if value is None:
         return DASH
     if isinstance(value, bool):

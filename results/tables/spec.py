@@ -1,7 +1,7 @@
-"""What a table is, as data: which records its rows and columns speak of, which metric they show.
+"""The specification of a table: which records its rows and columns select, which metrics it shows.
 
-A cell shows the records that its row and its column both speak of. In every table one side names
-backbones and the other data sets or costs. The papers' tables are in papers.py.
+A cell shows the records that both its row and its column select. In every table one side lists
+backbones and the other lists datasets or costs. The papers' tables are in `results/papers`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Reduction = Literal["mean", "std", "max", "min"]
 
 
 @dataclass(frozen=True)
-class Where:
-    """Which records a row or a column speaks of; what is left out may be anything.
+class RecordFilter:
+    """Which records a row or a column selects. A field that is not set matches everything.
 
-    `sources` are patterns of `fnmatch`. Where both `recipes` and `sources` are given, one of either
-    is enough: a foreign checkpoint is known by its label or by where it came from.
+    `sources` are `fnmatch` patterns. If both `recipes` and `sources` are set, matching one of them
+    is enough: an external checkpoint is known by its label or by its source.
     """
 
     stage: str | None = None
@@ -33,13 +33,13 @@ class Where:
     sources: tuple[str, ...] = ()
 
     def matches(self, record: Record) -> bool:
-        asked_and_found = (
+        wanted_and_found = (
             (self.stage, record.stage),
             (self.task, record.task),
             (self.mirrors, record.dataset.mirrors),
             (self.architecture, record.backbone.architecture),
         )
-        if any(asked not in (None, found) for asked, found in asked_and_found):
+        if any(wanted not in (None, found) for wanted, found in wanted_and_found):
             return False
         if not self.recipes and not self.sources:
             return True
@@ -48,23 +48,31 @@ class Where:
         )
 
 
+def recipes(*names: str) -> RecordFilter:
+    """The records of any of these recipes or labels."""
+    return RecordFilter(recipes=names)
+
+
+IMAGENET = RecordFilter(stage="pretrain", mirrors="imagenet")
+
+
 @dataclass(frozen=True)
 class Row:
-    """A row: its name, which is also the published row's, and its records.
+    """A row: its name, which is also the name of the published row, and its records.
 
     Attributes:
-        where: for all columns; or for each family of columns, where a row stands for several
-            recipes (table 6: one per network); or None, if the paper alone has figures.
-        metrics: in place of the columns' metric, where rows are what was measured: patterns of
-            `fnmatch`; the first that a single metric of a record has is taken.
+        where: one filter for all columns; or one for each family of columns, if the row stands for
+            several recipes (table 6: one per network); or None, if only the paper has values.
+        metrics: `fnmatch` patterns that replace the column's metric, for tables whose rows are
+            metrics. The first pattern that matches exactly one metric of a record is used.
     """
 
     heading: str
-    where: Where | Mapping[str, Where] | None
+    where: RecordFilter | Mapping[str, RecordFilter] | None
     metrics: tuple[str, ...] = ()
 
-    def of(self, family: str) -> Where | None:
-        """Its records under the columns of a family."""
+    def filter_for(self, family: str) -> RecordFilter | None:
+        """The filter for the columns of a family."""
         return self.where.get(family) if isinstance(self.where, Mapping) else self.where
 
 
@@ -73,21 +81,21 @@ class Column:
     """A column: one metric, or one cost, of its records.
 
     Attributes:
-        key: its name in CSV and among the published columns; `heading` is for readers.
-        metric: of the records, or a quantity of quantities.py; None for what is only printed in
-            the paper: settings, and others' results.
-        split: asked of the metric where the paper has columns for several.
-        published: the paper has this column.
-        unit: what the metric must be in; a quantity has its own.
-        family: which of a row's recipes, where it has several.
-        reduce: what is shown of several seeds; a mean comes with its standard deviation.
-        seed: show this one only.
-        decimals: in place of the table's.
+        key: its name in CSV files and in the published table; `heading` is for readers.
+        metric: a metric, or a name in `costs.COSTS`; None for values that only the paper has:
+            settings, and results of other authors.
+        split: the required split, for papers with columns for several splits.
+        published: whether the paper has this column.
+        unit: the required unit of the metric. Costs have units of their own.
+        family: selects one of the row's filters, if it has several.
+        reduce: how seeds are combined; a mean is shown with its standard deviation.
+        seed: show only this seed.
+        decimals: overrides the table's.
     """
 
     key: str
     heading: str
-    where: Where
+    where: RecordFilter
     metric: str | None
     split: str | None = None
     published: bool = True
@@ -99,27 +107,27 @@ class Column:
 
 
 def printed(key: str, heading: str) -> Column:
-    """A column of which there are only the paper's figures."""
-    return Column(key, heading, Where(), metric=None)
+    """A column for which only the paper has values."""
+    return Column(key, heading, RecordFilter(), metric=None)
 
 
 @dataclass(frozen=True)
-class Declaration:
+class TableSpec:
     """One table.
 
     Attributes:
-        name: the key of the published table, "bag-of-tricks/8"; or a name of our own.
+        name: the key of the published table, "bag-of-tricks/8", or a name of our own.
         file: the name of its files, without extension.
-        row_heading: what a row is: the head of the first column.
-        backbones_in: the side that names backbones; the other names data sets.
-        further_stages: a record of one of these stages, on a data set of the table, adds a row
-            (or column) for its backbone, if no declared one speaks of it.
-        own: the recipe that a row of the user's own has in each family of columns; "{}" is the
-            row's name. Families that are not here stay empty.
-        random_last: random weights stand after the further backbones, not before.
-        found_metrics: columns that are not declared but found: each of these metrics, for each
-            stage of `further_stages` and each data set, where there is a record.
-        decimals: digits printed, as many as the paper prints. CSV always has two or more.
+        row_heading: the heading of the first column.
+        backbones_in: the side that lists backbones; the other side lists datasets.
+        further_stages: a record of one of these stages, on a dataset of the table, adds a row
+            (or column) for its backbone, unless a specified one selects it.
+        own: the recipe of a row that the user adds (`--rows`), for each family of columns; "{}" is
+            the row's name. Families that are not listed stay empty.
+        random_last: whether random weights are listed after the further backbones, not before.
+        found_metrics: adds a column for each of these metrics, each stage of `further_stages` and
+            each dataset that has a record.
+        decimals: printed digits, as many as the paper prints. CSV always has two or more.
     """
 
     name: str
@@ -140,5 +148,5 @@ class Declaration:
 TRANSFERRED = ("b-standard", "d-efficient", "cosine", "smooth", "distill", "mixup", "best")
 
 
-# The order in which found backbones are listed, before any other: the papers'.
+# Backbones found in the records are listed in this order, then all others by name.
 PAPER_RECIPES = (*TRANSFERRED, "a1", "a2", "a3")

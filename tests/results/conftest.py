@@ -1,4 +1,4 @@
-"""Records written where their runs would be, and the page of them."""
+"""Writes records to run directories, and builds figures and the report page from them."""
 
 from __future__ import annotations
 
@@ -13,51 +13,59 @@ from core import files, record
 from core.record import Record
 from core.runs import run_folder
 from results import figures
-from results.figures.drawing import Material, Plot
+from results.figures.drawing import FigureInputs, Plot
 from results.papers.tables import TABLES
 from results.report import page
 from results.store import query
 
 
+def write(runs: Path, run: Record, attempt: str = "") -> Path:
+    """Writes a record to its run directory; returns its file."""
+    folder = run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
+    path = folder.with_name(folder.name + attempt) / "record.json"
+    record.write(run, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_record() -> Callable[..., Path]:
+    return write
+
+
 @pytest.fixture
-def material() -> Callable[..., Material]:
-    """Records written where their runs would be, for figures."""
+def inputs() -> Callable[..., FigureInputs]:
+    """Writes records to their run directories; returns the inputs of figures."""
 
-    def keep(runs: Path, *records: Record, data: Path | None = None) -> Material:
-        by_file = {}
-        for run in records:
-            folder = run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
-            record.write(run, folder / "record.json")
-            by_file[folder / "record.json"] = run
-        return Material("demo", by_file, data)
+    def write_all(runs: Path, *records: Record, data: Path | None = None) -> FigureInputs:
+        return FigureInputs("demo", {write(runs, run): run for run in records}, data)
 
-    return keep
+    return write_all
 
 
-def named(found: Material, name: str) -> Material:
-    """The same, each record with the hash of such a file beside it."""
+def named(found: FigureInputs, name: str) -> FigureInputs:
+    """The same inputs; each record lists the hash of the named file beside it."""
     records = {
         path: run.model_copy(
             update={"outputs": run.outputs | {name: files.sha256_of(path.with_name(name))}}
         )
         for path, run in found.records.items()
     }
-    return Material(found.protocol, records, found.data)
+    return FigureInputs(found.protocol, records, found.data)
 
 
 @pytest.fixture
-def with_outputs() -> Callable[[Material, str], Material]:
+def with_outputs() -> Callable[[FigureInputs, str], FigureInputs]:
     return named
 
 
 @pytest.fixture
-def with_history() -> Callable[[Material], Material]:
-    """Puts four epochs of two steps beside each record: top-1 rises evenly, the loss is 4 / epoch.
+def with_history() -> Callable[[FigureInputs], FigureInputs]:
+    """Writes a history of four epochs of two steps: top-1 rises linearly, the loss is 4 / epoch.
 
     The learning rate of step s is 1 / (1 + s).
     """
 
-    def train(found: Material) -> Material:
+    def train(found: FigureInputs) -> FigureInputs:
         for path, run in found.records.items():
             top1 = run.metrics["top1"].value
             history = [
@@ -90,21 +98,20 @@ MARKUP = "--><img src=x onerror=alert(1)>"
 
 
 def fill(runs: Path, make: Callable[..., Record]) -> None:
-    """Records of four backbones, one with two seeds and one with markup wherever text can be."""
+    """Records of four backbones, one with two seeds and one with markup in every text field."""
     backbones = (("best", 76.0, 46.0), ("d-efficient", 33.0, 48.0), ("cosine", 50.0, 9.5))
     for recipe, top1, score in backbones:
         for seed in range(2 if recipe == "best" else 1):
             run = make(recipe=recipe, seed=seed, values={"top1": top1 + seed})
-            source = run_folder(runs, "demo", run.task, recipe, seed) / "record.json"
-            record.write(run, source)
+            source = write(runs, run)
             detect = make(
                 stage="detect", recipe=recipe, seed=seed, mirrors="voc", values={"map": score}
             )
             known = {"record_sha256": files.sha256_of(source)}
             backbone = detect.backbone.model_copy(update=known)
-            keep(runs, detect.model_copy(update={"backbone": backbone}))
-    keep(runs, make(recipe=MARKUP, values={"top1": 20.0}))
-    keep(
+            write(runs, detect.model_copy(update={"backbone": backbone}))
+    write(runs, make(recipe=MARKUP, values={"top1": 20.0}))
+    write(
         runs,
         make(
             stage="detect",
@@ -119,17 +126,12 @@ def fill(runs: Path, make: Callable[..., Record]) -> None:
     )
 
 
-def keep(runs: Path, run: Record) -> None:
-    folder = run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
-    record.write(run, folder / "record.json")
-
-
 def html_of(runs: Path, protocol: str = "demo") -> str:
-    """The page of records below a folder, with three of the figures."""
+    """The page of the records below a folder, with three figures."""
     records, skipped = query.by_file(runs, protocol)
-    material = Material(protocol, records)
-    drawn = [figures.draw(name, material) for name in ("smoothing-gap", "seeds", "transfer")]
-    return page.page(material, TABLES, drawn, runs, skipped)
+    inputs = FigureInputs(protocol, records)
+    drawn = [figures.draw(name, inputs) for name in ("smoothing-gap", "seeds", "transfer")]
+    return page.page(inputs, TABLES, drawn, runs, skipped)
 
 
 @pytest.fixture(scope="session")
@@ -151,5 +153,5 @@ def page_of() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def markup() -> str:
-    """The name of a backbone on the page that must stay a name."""
+    """The name of a backbone that the page must escape."""
     return MARKUP

@@ -13,32 +13,24 @@ import torch
 
 from core import exchange, files, record
 from core.record import Record
-from core.runs import run_folder
 from results.__main__ import main
 from results.papers.tables import TABLES
 from results.store import query
 
 Make = Callable[..., Record]
-
-
-def keep(runs: Path, run: Record, attempt: str = "") -> Path:
-    """Writes a record where its run would."""
-    folder = run_folder(runs, run.protocol, run.task, run.recipe, run.seed)
-    path = folder.with_name(folder.name + attempt) / "record.json"
-    record.write(run, path)
-    return path
+Write = Callable[..., Path]
 
 
 @pytest.fixture
-def runs(make: Make, tmp_path: Path) -> Path:
-    """Two backbones through detection and linear probes, and what they started from."""
+def runs(make: Make, write_record: Write, tmp_path: Path) -> Path:
+    """Two backbones with records of pretraining, detection and a linear probe."""
     folder = tmp_path / "runs"
     for recipe, top1, score in (("best", 76.0, 46.0), ("d-efficient", 33.0, 48.0)):
-        keep(folder, make(recipe=recipe, values={"top1": top1}))
+        write_record(folder, make(recipe=recipe, values={"top1": top1}))
         detect = {"stage": "detect", "mirrors": "voc", "values": {"map": score}}
-        keep(folder, make(recipe=recipe, **detect))
+        write_record(folder, make(recipe=recipe, **detect))
         linear = {"stage": "linear", "task": "linear-cifar10", "mirrors": "cifar10"}
-        keep(folder, make(recipe=recipe, values={"top1": top1 / 2}, **linear))
+        write_record(folder, make(recipe=recipe, values={"top1": top1 / 2}, **linear))
     return folder
 
 
@@ -48,9 +40,9 @@ def printed(capsys: pytest.CaptureFixture[str], *words: object, status: int = 0)
 
 
 def test_tables_prints_and_writes_those_that_have_records(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep(tmp_path, make())
+    write_record(tmp_path, make())
     out = printed(capsys, "tables", "--protocol", "demo", "--runs", tmp_path)
     with_records = ["costs", "table1", "table6", "table8", "table9"]
     written = sorted(path.name for path in (tmp_path / "demo" / "tables").iterdir())
@@ -62,7 +54,7 @@ def test_tables_prints_and_writes_those_that_have_records(
     assert last.count(",") == len(TABLES) - len(with_records) - 1
 
 
-def test_tables_go_where_they_are_wanted(
+def test_tables_are_written_to_the_out_folder(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed(capsys, "tables", "--protocol", "demo", "--runs", runs, "--out", tmp_path / "mine")
@@ -70,7 +62,7 @@ def test_tables_go_where_they_are_wanted(
     assert not (runs / "demo/tables").exists()
 
 
-def test_tables_says_where_it_looked_in_vain(
+def test_tables_without_records_names_the_folder_and_the_protocols(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "demo").mkdir()
@@ -89,12 +81,12 @@ def test_one_table_in_any_format(runs: Path, capsys: pytest.CaptureFixture[str])
     common = ("--protocol", "demo", "--runs", runs)
     assert r"\toprule" in printed(capsys, "table", "bag-of-tricks/8", *common, "--format", "latex")
     assert "| mine" in printed(capsys, "table", "table8", *common, "--rows", "mine")
-    out = runs / "page.html"
-    args = ("--format", "html", "--out", out)
+    out = runs / "table.csv"
+    args = ("--format", "csv", "--out", out)
     assert printed(capsys, "table", "bag-of-tricks/8", *common, *args) == ""
-    assert out.read_text().startswith("<!DOCTYPE html>")
+    assert out.read_text().startswith("base model,top1,")
     assert main(["table", "bag-of-tricks/88", "--protocol", "demo", "--runs", str(runs)]) == 1
-    assert "no table 'bag-of-tricks/88'; there are bag-of-tricks/1" in capsys.readouterr().err
+    assert "no table 'bag-of-tricks/88'; the tables are bag-of-tricks/1" in capsys.readouterr().err
 
 
 def test_damaged_records_are_counted_and_left_out(
@@ -113,11 +105,11 @@ def test_damaged_records_are_counted_and_left_out(
 
 
 def test_tables_take_the_newest_attempt_unless_told(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for day, value in ((1, 51.0), (2, 52.0)):
         finished = datetime(2025, 1, day, tzinfo=UTC)
-        keep(tmp_path, make(values={"top1": value}, finished=finished))
+        write_record(tmp_path, make(values={"top1": value}, finished=finished))
     common = ("table", "table8", "--protocol", "demo", "--runs", tmp_path)
     assert "52.00" in printed(capsys, *common)
     older = printed(capsys, *common, "--take", "demo/pretrain/best/seed0.1")
@@ -128,17 +120,19 @@ def test_tables_take_the_newest_attempt_unless_told(
 
 
 def test_debug_runs_stay_out_of_tables(
-    make: Make, runs: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, write_record: Write, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep(runs, make(recipe="mine", stage="detect", mirrors="voc", task="detect-limit8"))
-    keep(runs, make(recipe="mine", config={"limit": 8}))
+    write_record(runs, make(recipe="mine", stage="detect", mirrors="voc", task="detect-limit8"))
+    write_record(runs, make(recipe="mine", config={"limit": 8}))
     for task in ("detect-optim_wrapper.optimizer.lr-0.02", "segment-crop_size-96"):
         stage = task.partition("-")[0]
-        keep(runs, make(recipe="mine", stage=stage, mirrors="voc", task=task))
-    keep(runs, make(recipe="mine", stage="detect", mirrors="voc-val", task="detect-demo-voc-val"))
+        write_record(runs, make(recipe="mine", stage=stage, mirrors="voc", task=task))
+    write_record(
+        runs, make(recipe="mine", stage="detect", mirrors="voc-val", task="detect-demo-voc-val")
+    )
     out = printed(capsys, "compare", "--protocol", "demo", "--runs", runs)
     assert "| mine" not in out
-    assert "5 debug runs: on part of the training data, on a validation part" in out
+    assert "5 debug runs: on part of the data, on a validation split" in out
 
 
 @pytest.mark.parametrize("task", ["detect", "detect-fpn", "detect-voc", "detect-c4-demo-voc"])
@@ -173,25 +167,28 @@ def test_compare_sorts_and_marks_the_best(runs: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--backbones", "bets"), "no record of backbone 'bets'; there are best, d-efficient"),
-        (("--tasks", "segment"), "no record of task 'segment'; there are detect, linear-cifar10"),
-        (("--metric", "ap"), "no such record has ap; there are map, top1, params_m"),
+        (("--backbones", "bets"), "no record matches backbone 'bets'; found: best, d-efficient"),
+        (("--tasks", "segment"), "no record matches task 'segment'; found: detect, linear-cifar10"),
+        (
+            ("--metric", "ap"),
+            "no selected record has the metric ap; known metrics: map, top1, params_m",
+        ),
         (("--sort", "map"), "--sort 'map': the columns are detect map, linear"),
         (
             ("best", "d-efficient", "--backbones", "cosine", "--sort", "map"),
-            "--backbones, --sort: for a table, not for the sentences on best and d-efficient",
+            "--backbones, --sort: only for tables; to compare best and d-efficient, leave it out",
         ),
-        (("best", "d-efficient", "--format", "markdown"), "--format: for a table"),
+        (("best", "d-efficient", "--format", "markdown"), "--format: only for tables"),
     ],
 )
-def test_compare_names_what_there_is(
+def test_compare_refuses_unknown_names_and_lists_the_known_ones(
     runs: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
 ) -> None:
     assert main(["compare", "--protocol", "demo", "--runs", str(runs), *words]) == 1
     assert told in capsys.readouterr().err
 
 
-def test_an_error_without_a_file_has_its_own_words(
+def test_an_error_without_a_file_prints_its_message(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -203,10 +200,10 @@ def test_an_error_without_a_file_has_its_own_words(
 
 
 def test_runs_are_listed_and_filtered(
-    make: Make, runs: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, write_record: Write, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     later = datetime(2025, 2, 1, 9, 30, tzinfo=UTC)
-    keep(runs, make(values={"top1": 77.0}, finished=later))
+    write_record(runs, make(values={"top1": 77.0}, finished=later))
     out = printed(capsys, "runs", "list", "--runs", runs)
     assert len(out.splitlines()) == 1 + 6
     assert "demo/pretrain/best/seed0 " in out
@@ -220,11 +217,11 @@ def test_runs_are_listed_and_filtered(
     some = printed(capsys, "runs", "list", "--runs", runs, "config.lr=0.1", "task=detect")
     assert len(some.splitlines()) == 1 + 2
     assert main(["runs", "list", "--runs", str(runs), "detect"]) == 1
-    assert "'detect' is not of the form FIELD=PATTERN" in capsys.readouterr().err
+    assert "'detect': expected FIELD=PATTERN" in capsys.readouterr().err
 
 
 def test_a_run_is_shown_and_two_are_compared(
-    make: Make, runs: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, write_record: Write, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = printed(capsys, "runs", "show", "demo/detect/best/seed0", "--runs", runs)
     assert "metrics.map.value" in shown
@@ -237,7 +234,7 @@ def test_a_run_is_shown_and_two_are_compared(
         config={"lr": 0.2, "seed": 1},
         versions={"python": "3.11"},
     )
-    keep(runs, other)
+    write_record(runs, other)
     lines = query.difference(
         record.read(runs / "demo" / "pretrain" / "best" / "seed0" / "record.json"), other
     )
@@ -255,13 +252,13 @@ def test_a_run_is_shown_and_two_are_compared(
     assert len(out.splitlines()) == 1 + len(lines)
 
 
-def trained(runs: Path, make: Make) -> tuple[Path, Path]:
-    """A pretraining with its weights, and a detection on them, each naming the other by hash."""
+def trained(runs: Path, make: Make, write_record: Write) -> tuple[Path, Path]:
+    """A pretraining with weights, and a detection that names its record by hash."""
     tensors = {"weight": torch.arange(6.0).reshape(2, 3)}
     weights = exchange.weights_sha256(tensors)
     pretrained = make(recipe="real")
     backbone = pretrained.backbone.model_copy(update={"sha256": weights})
-    path = keep(runs, pretrained.model_copy(update={"backbone": backbone}))
+    path = write_record(runs, pretrained.model_copy(update={"backbone": backbone}))
     named = files.sha256_of(path)
     about = exchange.Exchange(
         architecture="resnet50d",
@@ -285,14 +282,14 @@ def trained(runs: Path, make: Make) -> tuple[Path, Path]:
         mirrors="voc",
         backbone=backbone.model_copy(update={"record_sha256": named}),
     )
-    return path, keep(runs, detect)
+    return path, write_record(runs, detect)
 
 
 def test_exported_runs_are_runs_with_their_backbones(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, out = tmp_path / "runs", tmp_path / "published"
-    pretrained, detect = trained(runs, make)
+    pretrained, detect = trained(runs, make, write_record)
     words = ("runs", "export", "task=detect", "--runs", runs, "--out", out)
     copies = [out / path.relative_to(runs) for path in (detect, pretrained)]
     assert printed(capsys, *words).splitlines() == [str(path) for path in copies]
@@ -307,12 +304,12 @@ def test_exported_runs_are_runs_with_their_backbones(
     assert verified.splitlines()[-1] == "2 records: 0 wrong, 1 not verified"  # weights stay behind
 
 
-def test_exported_runs_have_what_was_kept_by_image(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_exported_runs_have_their_per_image_results(
+    make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, out = tmp_path / "runs", tmp_path / "published"
     content = b"found in each image"
-    path = keep(runs, make(outputs={"correct.npz": hashlib.sha256(content).hexdigest()}))
+    path = write_record(runs, make(outputs={"correct.npz": hashlib.sha256(content).hexdigest()}))
     path.with_name("correct.npz").write_bytes(content)
     path.with_name("state-000000009.pt").write_bytes(b"stays")
     words = ("runs", "export", "protocol=demo", "--runs", runs, "--out", out)
@@ -323,13 +320,13 @@ def test_exported_runs_have_what_was_kept_by_image(
 
     path.with_name("correct.npz").write_bytes(b"other")
     assert main([*map(str, words)]) == 1
-    assert "not the file that the record names" in capsys.readouterr().err
+    assert "its hash is not the one in the record" in capsys.readouterr().err
 
 
 def test_verify_finds_every_changed_byte(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pretrained, detect = trained(tmp_path, make)
+    pretrained, detect = trained(tmp_path, make, write_record)
     good = printed(capsys, "runs", "verify", "--runs", tmp_path)
     assert good == "2 records: 0 wrong, 0 not verified\n"
 
@@ -349,14 +346,14 @@ def test_verify_finds_every_changed_byte(
 
 
 def test_verify_checks_the_sums_and_the_outputs(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(stage="detect", mirrors="voc", outputs={"boxes.txt": "f" * 64, "gone": "f" * 64})
-    path = keep(tmp_path, run)
+    path = write_record(tmp_path, run)
     path.with_name("boxes.txt").write_text("other")
     name = path.relative_to(tmp_path)
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")
     out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
     assert f"wrong: {path}: SHA256SUMS has {'0' * 12}" in out
     assert f"wrong: {path.with_name('boxes.txt')}: " in out
-    assert f"not verified: {path.with_name('gone')}: not here" in out
+    assert f"not verified: {path.with_name('gone')}: missing" in out

@@ -1,4 +1,4 @@
-"""The records that this project publishes, and the tables that are built from them."""
+"""The published records, and the tables built from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_every_hash_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "verify", "--runs", str(RECORDS)]) == 0
     # only weights are not published
     absent = [line for line in capsys.readouterr().out.splitlines() if "not verified:" in line]
-    assert all(line.endswith("backbone.safetensors: not here") for line in absent)
+    assert all(line.endswith("backbone.safetensors: missing") for line in absent)
 
 
 def test_every_record_names_a_clean_commit() -> None:
@@ -32,7 +32,7 @@ def test_every_record_names_a_clean_commit() -> None:
         assert run.git.clean, path
 
 
-def test_every_metric_follows_from_what_was_found_in_each_image() -> None:
+def test_every_metric_follows_from_the_per_image_results() -> None:
     found, _ = query.attempts(RECORDS, None)
     compared = set()
     for path, run in found.items():

@@ -13,7 +13,7 @@ from core.metrics import label_maps, segmentation
 from core.metrics.label_maps import LabelMaps
 from downstream.__main__ import main
 from results import figures
-from results.figures.drawing import Material
+from results.figures.drawing import FigureInputs
 from results.store import query
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -61,7 +61,7 @@ def test_label_maps_give_the_runs_confusion_again(
     root = data_root / configs.config("demo/ade20k").root
     assert [root / file for file in found.files] == sorted(root.rglob("validation/*.jpg"))
 
-    drawn = figures.draw("segmentations", Material("demo", records, data_root))
+    drawn = figures.draw("segmentations", FigureInputs("demo", records, data_root))
     assert drawn.reason == ""
     assert "3 of the 3 test images of demo/ade20k" in drawn.caption
     assert "not shown" not in drawn.caption

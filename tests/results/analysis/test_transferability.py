@@ -1,4 +1,4 @@
-"""Scores of features against measured fine-tuning: which points count, and SciPy's coefficients."""
+"""Transferability scores against fine-tuning: the points used, and SciPy's coefficients."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from core import record
 from core.record import Record, RecordError
-from core.runs import run_folder
 from results.__main__ import main
 from results.analysis import transferability
 from results.tables.index import Index
 
 Make = Callable[..., Record]
+Write = Callable[..., Path]
 TUNED = {"a": 70.0, "b": 72.0, "c": 74.0, "d": 71.0, "file-x": 78.0}
 LOGME = {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.15, "file-x": 0.5}
-SOURCE = {"a": 60.0, "b": 61.0, "c": 62.0, "d": 63.0}  # x is from elsewhere
+SOURCE = {"a": 60.0, "b": 61.0, "c": 62.0, "d": 63.0}  # file-x is an external checkpoint
 
 
 @pytest.fixture
@@ -54,19 +53,18 @@ def test_the_coefficients_are_scipys_over_means_of_seeds(runs: list[Record]) -> 
             assert found == pytest.approx(of(x, y).statistic, abs=0.005)
 
 
-def test_nothing_to_foretell(make: Make) -> None:
+def test_nothing_to_correlate(make: Make) -> None:
     with pytest.raises(RecordError, match="MODE=finetune"):
         transferability.grid(Index([make()]))
 
 
 def test_the_command(
-    runs: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: list[Record], write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for run in runs:
-        folder = run_folder(tmp_path, "demo", run.task, run.recipe, run.seed)
-        record.write(run, folder / "record.json")
+        write_record(tmp_path, run)
     words = ["transfer", "--protocol", "demo", "--runs", str(tmp_path)]
     assert main([*words, "--scores"]) == 0
     shown = capsys.readouterr().out
-    assert "How well do scores foretell fine-tuning? (protocol demo)" in shown
+    assert "Transferability scores against fine-tuning (protocol demo)" in shown
     assert "transferability-cifar10 logme" in shown

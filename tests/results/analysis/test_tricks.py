@@ -1,4 +1,4 @@
-"""What each trick added: pairs, signs, what stands beside, and what is left out."""
+"""What each trick added: pairs, signs, published differences, and what is left out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGES, FEW = 300, 2000
 
 @pytest.fixture
 def add(make: Make, tmp_path: Path) -> Callable[..., np.ndarray]:
-    """Writes a linear probe's run, with which images are right, and returns these."""
+    """Writes the record of a linear probe; returns which images are correct."""
 
     def add(recipe: str, share: float, seed: int = 0, **fields: Any) -> np.ndarray:
         right = np.random.default_rng([seed, *recipe.encode()]).random(IMAGES) < share
@@ -136,7 +136,7 @@ BESIDE = {
 }
 
 
-def test_the_published_differences_stand_beside(make: Make) -> None:
+def test_published_differences_are_shown(make: Make) -> None:
     recipes = {step.recipe for step in tricks.STEPS} | {"b-standard"}
     runs = [
         make(recipe=recipe, **fields)
@@ -157,7 +157,7 @@ def test_the_published_differences_stand_beside(make: Make) -> None:
     assert grid.head[3].startswith("pretrain"), "the source task comes first"
 
 
-def test_what_cannot_be_compared_is_told_and_hides_nothing_else(
+def test_a_pair_that_cannot_be_compared_is_noted_and_hides_no_other(
     add: Callable, tmp_path: Path
 ) -> None:
     add("smooth", 0.8)
@@ -169,7 +169,7 @@ def test_what_cannot_be_compared_is_told_and_hides_nothing_else(
     assert line(grid, "cosine decay")[LINEAR] != "-"
     (note,) = (it for it in grid.notes if "not compared" in it)
     assert note.startswith("linear-cifar10 top1, d-efficient: not compared: ")
-    assert "not of the same test" in note
+    assert "cannot be compared" in note
 
 
 def test_no_number_no_line_and_no_table(add: Callable, tmp_path: Path) -> None:
@@ -178,15 +178,15 @@ def test_no_number_no_line_and_no_table(add: Callable, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="the one before it"):
         shown(tmp_path)
     add("smooth", 0.8, task="linear-places365", fingerprint="f" * 64)
-    with pytest.raises(RecordError, match=r"smooth: not compared: .*not of the same test"):
+    with pytest.raises(RecordError, match=r"smooth: not compared: .*cannot be compared"):
         shown(tmp_path)
 
 
-def test_what_is_not_sure_says_so(make: Make) -> None:
+def test_differences_without_a_significance_test_are_noted(make: Make) -> None:
     runs = [make(recipe=recipe) for recipe in ("smooth", "cosine")]
     grid = tricks.grid(Index(runs), dict.fromkeys(map(run_name, runs), Path()), published.load())
-    (note,) = (it for it in grid.notes if "how surely cannot be said" in it)
-    assert "wants two on each side" in note
+    (note,) = (it for it in grid.notes if "significance cannot be tested" in it)
+    assert "needs at least two seeds per backbone" in note
     assert not any("Holm" in it for it in grid.notes)
 
 
@@ -206,4 +206,4 @@ def test_the_command(add: Callable, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*words, "--out", str(tmp_path / "tricks.csv"), "--format", "csv"]) == 0
     assert (tmp_path / "tricks.csv").read_text().startswith("adds,recipe,compared with,")
     assert main([*words, "--resamples", "10"]) == 1
-    assert "10 resamples cannot tell" in capsys.readouterr().err
+    assert "10 resamples are too few" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`trickbench recipes ablations`: each run of Strikes Back's ablations, as a command."""
+"""`trickbench recipes ablations`: one command for each ablation run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def published(table: str) -> dict:
 
 @pytest.fixture
 def ablations(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, float, recipe.Recipe]]:
-    """Table, published figure and the recipe that the command trains."""
+    """Table, published value and the recipe that the command trains."""
     assert trickbench.main(["recipes", "ablations"]) == 0
     found = []
     for line in capsys.readouterr().out.splitlines()[2:]:

@@ -1,4 +1,4 @@
-"""Accuracy over seeds, resolutions and tasks, derived again; and what a figure's SVG is."""
+"""Accuracy over seeds, resolutions and tasks against independent values; and the SVG output."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from scipy.stats import norm
 from core.record import Record
 from results import figures
 from results.figures import accuracy, drawing, transfer_scatter
-from results.figures.drawing import Material, NothingMeasuredError
+from results.figures.drawing import FigureError, FigureInputs
 from results.papers import published
 
 Make = Callable[..., Record]
-Keep = Callable[..., Material]
-Train = Callable[[Material], Material]
+Keep = Callable[..., FigureInputs]
+Train = Callable[[FigureInputs], FigureInputs]
 Lines = Callable[..., dict[str, np.ndarray]]
-Outputs = Callable[[Material, str], Material]
+Outputs = Callable[[FigureInputs, str], FigureInputs]
 
 
-def test_seeds_are_fitted_as_scipy_fits(make: Make, tmp_path: Path, material: Keep) -> None:
+def test_seeds_are_fitted_as_scipy_fits(make: Make, tmp_path: Path, inputs: Keep) -> None:
     top1 = [70.1, 70.9, 70.4, 69.8, 70.2]
     runs = [make(recipe="a2", seed=i, values={"top1": it}) for i, it in enumerate(top1)]
     two = [make(recipe="a1", seed=i, values={"top1": 60.0 + i}) for i in range(2)]
-    plot = accuracy.seeds(material(tmp_path, *runs, *two))
+    plot = accuracy.seeds(inputs(tmp_path, *runs, *two))
     (axes,) = plot.figure.axes
     curve = axes.lines[1].get_xydata()
     mean, deviation = norm.fit(top1)
@@ -43,20 +43,20 @@ def test_seeds_are_fitted_as_scipy_fits(make: Make, tmp_path: Path, material: Ke
 
 
 def test_seeds_of_different_settings_are_not_thrown_together(
-    make: Make, tmp_path: Path, material: Keep
+    make: Make, tmp_path: Path, inputs: Keep
 ) -> None:
     runs = [make(seed=seed, config={"lr": 0.1 * (1 + seed)}) for seed in range(3)]
     differ = r"pretrain/best/seed0 and pretrain/best/seed1 differ in config lr"
-    with pytest.raises(NothingMeasuredError, match=f"3 seeds or more; {differ}"):
-        accuracy.seeds(material(tmp_path / "one", *runs))
+    with pytest.raises(FigureError, match=f"3 seeds or more; {differ}"):
+        accuracy.seeds(inputs(tmp_path / "one", *runs))
     more = [make(recipe="a2", seed=seed, values={"top1": 60.0 + seed}) for seed in range(3)]
-    plot = accuracy.seeds(material(tmp_path / "both", *runs, *more))
+    plot = accuracy.seeds(inputs(tmp_path / "both", *runs, *more))
     assert len(plot.figure.axes) == 1
     assert "Left out: pretrain/best/seed0 and pretrain/best/seed1 differ in" in plot.caption
 
 
 def test_resolutions_are_the_means_over_seeds(
-    make: Make, tmp_path: Path, material: Keep, lines: Lines
+    make: Make, tmp_path: Path, inputs: Keep, lines: Lines
 ) -> None:
     runs = [
         make(
@@ -68,7 +68,7 @@ def test_resolutions_are_the_means_over_seeds(
         )
         for seed in range(2)
     ]
-    found = material(tmp_path, *runs)
+    found = inputs(tmp_path, *runs)
     (curve,), refused = accuracy.by_resolution(found.records.values())
     assert refused == []
     assert curve == accuracy.Curve(
@@ -80,7 +80,7 @@ def test_resolutions_are_the_means_over_seeds(
 
 
 def test_each_resolution_has_its_own_seeds(
-    make: Make, tmp_path: Path, material: Keep, lines: Lines
+    make: Make, tmp_path: Path, inputs: Keep, lines: Lines
 ) -> None:
     evaluate = {"stage": "evaluate", "recipe": "a3"}
     both = {"top1@64/1.0": 50.0, "top1@96/1.0": 60.0}
@@ -95,7 +95,7 @@ def test_each_resolution_has_its_own_seeds(
     assert (curve.resolutions, curve.top1, curve.seeds) == ((64, 96), (50.0, 61.0), (1, 2))
     assert len(refused) == 1
     assert "differ in number of samples: 90 and 7" in refused[0]
-    plot = accuracy.resolutions(material(tmp_path, *runs[:2]))
+    plot = accuracy.resolutions(inputs(tmp_path, *runs[:2]))
     assert list(lines(plot)) == ["a3, n=1 to 2"]
 
 
@@ -109,9 +109,9 @@ def transferred(make: Make, **fields: object) -> list[Record]:
 
 
 def test_transfer_has_our_points_and_beside_them_the_published(
-    make: Make, tmp_path: Path, material: Keep
+    make: Make, tmp_path: Path, inputs: Keep
 ) -> None:
-    plot = transfer_scatter.transfer_figure(material(tmp_path, *transferred(make)))
+    plot = transfer_scatter.transfer_figure(inputs(tmp_path, *transferred(make)))
     ours, theirs = plot.figure.axes
     np.testing.assert_allclose(ours.lines[0].get_xydata(), [[33, 48], [76, 46]])
     table = published.load()["bag-of-tricks/8"]
@@ -122,20 +122,20 @@ def test_transfer_has_our_points_and_beside_them_the_published(
 
 
 def test_only_under_the_papers_protocol_both_share_axes(
-    make: Make, tmp_path: Path, material: Keep
+    make: Make, tmp_path: Path, inputs: Keep
 ) -> None:
-    records = material(tmp_path, *transferred(make, protocol="paper")).records
-    (axes,) = transfer_scatter.transfer_figure(Material("paper", records)).figure.axes
+    records = inputs(tmp_path, *transferred(make, protocol="paper")).records
+    (axes,) = transfer_scatter.transfer_figure(FigureInputs("paper", records)).figure.axes
     assert [len(line.get_xdata()) for line in axes.lines] == [2, 7]
 
 
 @pytest.fixture
-def everything(make: Make, tmp_path: Path, material: Keep, with_history: Train) -> Material:
+def everything(make: Make, tmp_path: Path, inputs: Keep, with_history: Train) -> FigureInputs:
     names = ("d-efficient", "cosine", "_$x^$ <b>&")
-    return with_history(material(tmp_path, *(make(recipe=it) for it in names)))
+    return with_history(inputs(tmp_path, *(make(recipe=it) for it in names)))
 
 
-def test_an_svg_is_the_same_each_time_and_says_what_it_shows(everything: Material) -> None:
+def test_an_svg_is_reproducible_and_has_title_and_description(everything: FigureInputs) -> None:
     first, second = (figures.draw("training-curves", everything) for _ in range(2))
     assert first == second
     root = ET.fromstring(first.svg)
@@ -148,7 +148,7 @@ def test_an_svg_is_the_same_each_time_and_says_what_it_shows(everything: Materia
     assert "currentColor" in first.svg
 
 
-def test_the_ids_of_all_figures_differ_and_all_references_resolve(everything: Material) -> None:
+def test_the_ids_of_all_figures_differ_and_all_references_resolve(everything: FigureInputs) -> None:
     drawn = [it for it in figures.draw_all(everything) if not it.reason]
     assert len(drawn) > 2
     ids = [i for it in drawn for i in re.findall(r'\bid="([^"]+)"', it.svg)]
@@ -158,13 +158,13 @@ def test_the_ids_of_all_figures_differ_and_all_references_resolve(everything: Ma
 
 
 def test_a_damaged_file_costs_its_own_figures_alone(
-    everything: Material, with_outputs: Outputs
+    everything: FigureInputs, with_outputs: Outputs
 ) -> None:
     path = next(iter(everything.records))
     file = path.with_name("history.json")
     file.write_text('[{"epoch": 1, "loss"')
     for found, words in (
-        (everything, "not the file that the record names"),
+        (everything, "its hash is not the one in the record"),
         (with_outputs(everything, "history.json"), "not a readable history"),
     ):
         reasons = {it.name: it.reason for it in figures.draw_all(found)}
@@ -174,10 +174,10 @@ def test_a_damaged_file_costs_its_own_figures_alone(
 
 
 def test_figures_are_written_as_svg_and_png_or_said_to_be_missing(
-    make: Make, tmp_path: Path, material: Keep, with_history: Train
+    make: Make, tmp_path: Path, inputs: Keep, with_history: Train
 ) -> None:
     out = tmp_path / "figures"
-    told = list(figures.write_all(with_history(material(tmp_path / "runs", make())), out))
+    told = list(figures.write_all(with_history(inputs(tmp_path / "runs", make())), out))
     written = sorted(path.name for path in out.iterdir())
     assert written == [
         f"{it}.{end}" for it in ("smoothing-gap", "training-curves") for end in ("png", "svg")

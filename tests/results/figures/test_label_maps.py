@@ -1,4 +1,4 @@
-"""The label maps of several segmenters, as they are drawn from what their runs have kept."""
+"""Segmentations of several backbones on the same images."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from PIL import Image
 from core.metrics import label_maps
 from core.metrics.label_maps import LabelMaps
 from core.record import Record
-from results.figures.drawing import Material, NothingMeasuredError
+from results.figures.drawing import FigureError, FigureInputs
 from results.figures.label_maps import colours, segmentations
 
 Make = Callable[..., Record]
-Keep = Callable[..., Material]
-Outputs = Callable[[Material, str], Material]
+Keep = Callable[..., FigureInputs]
+Outputs = Callable[[FigureInputs, str], FigureInputs]
 
 TRUTH = np.array([[0, 0, 0, 255], [1, 1, 0, 255]])
 GUESSES = {"best": np.full((2, 4), 2), "cosine": np.zeros((2, 4), int)}
 
 
 @pytest.fixture
-def segmented(make: Make, tmp_path: Path, material: Keep) -> Material:
-    """Two segmenters' label maps of one image of the demo's ADE20K, as no record names them yet."""
+def segmented(make: Make, tmp_path: Path, inputs: Keep) -> FigureInputs:
+    """Two backbones' label maps of one image of the demo's ADE20K; no record lists them yet."""
     run = make(stage="segment", mirrors="ade20k", values={"miou": 20.0})
     data = run.dataset.model_copy(update={"name": "demo/ade20k"})
     runs = [run.model_copy(update={"recipe": name, "dataset": data}) for name in GUESSES]
-    found = material(tmp_path / "runs", *runs, data=tmp_path / "data")
+    found = inputs(tmp_path / "runs", *runs, data=tmp_path / "data")
     for path, run in found.records.items():
         kept = LabelMaps(
             classes=("sky", "road", "car"),
@@ -50,7 +50,9 @@ def shown(axes: Sequence) -> list[np.ndarray]:
     return [np.asarray(it.images[0].get_array()) for it in axes]
 
 
-def test_label_maps_have_the_classes_colours(segmented: Material, with_outputs: Outputs) -> None:
+def test_label_maps_have_the_classes_colours(
+    segmented: FigureInputs, with_outputs: Outputs
+) -> None:
     assert len({tuple(it) for it in colours(150).tolist()}) == 151
     palette = colours(3)
     assert palette[3].tolist() == [0, 0, 0]
@@ -58,7 +60,7 @@ def test_label_maps_have_the_classes_colours(segmented: Material, with_outputs: 
     plot = segmentations(with_outputs(segmented, "label_maps.npz"))
 
     axes = plot.figure.axes
-    assert [it.get_title() for it in axes] == ["image", "what is there", "cosine", "best"]
+    assert [it.get_title() for it in axes] == ["image", "ground truth", "cosine", "best"]
     image, *maps = shown(axes)
     assert (image == 128).all()
     expected = [np.where(TRUTH == 255, 3, TRUTH), GUESSES["cosine"], GUESSES["best"]]
@@ -70,21 +72,21 @@ def test_label_maps_have_the_classes_colours(segmented: Material, with_outputs: 
 
 
 def test_without_the_images_the_label_maps_are_drawn_and_the_caption_says_why(
-    segmented: Material, with_outputs: Outputs
+    segmented: FigureInputs, with_outputs: Outputs
 ) -> None:
     found = with_outputs(segmented, "label_maps.npz")
     for data, reason in ((None, "--data DIR"), (Path("elsewhere"), "street.jpg: not a readable")):
         plot = segmentations(replace(found, data=data))
         titles = [it.get_title() for it in plot.figure.axes]
-        assert titles == ["what is there", "cosine", "best"]
-        assert "The images themselves are not shown: " in plot.caption
+        assert titles == ["ground truth", "cosine", "best"]
+        assert "The images are not shown: " in plot.caption
         assert reason in plot.caption
 
 
 def test_label_maps_that_are_not_the_records_are_not_drawn(
-    segmented: Material, with_outputs: Outputs
+    segmented: FigureInputs, with_outputs: Outputs
 ) -> None:
-    with pytest.raises(NothingMeasuredError, match=r"no label_maps\.npz that .*record\.json names"):
+    with pytest.raises(FigureError, match=r"the record lists no label_maps\.npz"):
         segmentations(segmented)
     found = with_outputs(segmented, "label_maps.npz")
     best, cosine = sorted(found.records, key=lambda it: it.parent.parent.name)
@@ -92,14 +94,14 @@ def test_label_maps_that_are_not_the_records_are_not_drawn(
     label_maps.save(best.with_name("label_maps.npz"), replace(other, images=("elsewhere",)))
     assert "Left out: best" in segmentations(found).caption
     renamed = segmentations(with_outputs(found, "label_maps.npz"))
-    assert "Left out: best (it kept other images)." in renamed.caption
+    assert "Left out: best (its label maps are of other images)." in renamed.caption
     for path in (best, cosine):
         path.with_name("label_maps.npz").write_bytes(b"PK damaged")
-    with pytest.raises(NothingMeasuredError, match=r"label_maps\.npz: not readable"):
+    with pytest.raises(FigureError, match=r"label_maps\.npz: not readable"):
         segmentations(with_outputs(found, "label_maps.npz"))
 
 
-def test_an_older_run_has_no_label_maps(make: Make, tmp_path: Path, material: Keep) -> None:
+def test_an_older_run_has_no_label_maps(make: Make, tmp_path: Path, inputs: Keep) -> None:
     run = make(stage="segment", mirrors="ade20k", values={"miou": 20.0})
-    with pytest.raises(NothingMeasuredError, match=r"segment has kept its label_maps\.npz"):
-        segmentations(material(tmp_path, run))
+    with pytest.raises(FigureError, match=r"no segment run has a label_maps\.npz"):
+        segmentations(inputs(tmp_path, run))

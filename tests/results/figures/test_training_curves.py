@@ -1,4 +1,4 @@
-"""Learning rates, curves by epoch, and gaps between logits, derived again."""
+"""Learning rates, curves by epoch and logit gaps against independent values."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 
 from core.record import Record
 from results.figures import drawing, smoothing_gap, training_curves
-from results.figures.drawing import Material, NothingMeasuredError
+from results.figures.drawing import FigureError, FigureInputs
 
 Make = Callable[..., Record]
-Keep = Callable[..., Material]
-Train = Callable[[Material], Material]
+Keep = Callable[..., FigureInputs]
+Train = Callable[[FigureInputs], FigureInputs]
 Lines = Callable[..., dict[str, np.ndarray]]
-Outputs = Callable[[Material, str], Material]
+Outputs = Callable[[FigureInputs, str], FigureInputs]
 
 
 def test_learning_rates_are_those_of_the_two_histories(
-    make: Make, tmp_path: Path, material: Keep, with_history: Train, lines: Lines
+    make: Make, tmp_path: Path, inputs: Keep, with_history: Train, lines: Lines
 ) -> None:
     runs = [make(recipe=name) for name in ("d-efficient", "cosine", "best")]
-    drawn = lines(training_curves.lr_schedules(with_history(material(tmp_path, *runs))))
+    drawn = lines(training_curves.lr_schedules(with_history(inputs(tmp_path, *runs))))
     step = np.arange(8)
     expected = np.stack([step / 2, 1 / (1 + step)], axis=1)
     assert set(drawn) == {"step decay (d-efficient)", "cosine decay (cosine)"}
@@ -35,10 +35,10 @@ def test_learning_rates_are_those_of_the_two_histories(
 
 
 def test_a_history_of_an_older_version_has_no_learning_rates(
-    make: Make, tmp_path: Path, material: Keep, with_history: Train, with_outputs: Outputs
+    make: Make, tmp_path: Path, inputs: Keep, with_history: Train, with_outputs: Outputs
 ) -> None:
     runs = [make(recipe=name) for name in ("d-efficient", "cosine")]
-    found = with_history(material(tmp_path, *runs))
+    found = with_history(inputs(tmp_path, *runs))
     (older,) = (path for path, run in found.records.items() if run.recipe == "cosine")
     file = older.with_name("history.json")
     epochs = json.loads(file.read_text())
@@ -46,29 +46,29 @@ def test_a_history_of_an_older_version_has_no_learning_rates(
         del epoch["learning_rates"]
     file.write_text(json.dumps(epochs))
     found = with_outputs(found, "history.json")
-    with pytest.raises(NothingMeasuredError, match="histories of cosine have no learning rates"):
+    with pytest.raises(FigureError, match="histories of cosine have no learning rates"):
         training_curves.lr_schedules(found)
     assert training_curves.validation_curves(found)
 
 
 def test_a_history_that_no_record_names_is_not_drawn(
-    make: Make, tmp_path: Path, material: Keep, with_history: Train
+    make: Make, tmp_path: Path, inputs: Keep, with_history: Train
 ) -> None:
     runs = [make(recipe=name) for name in ("d-efficient", "cosine")]
-    found = material(tmp_path, *runs)
+    found = inputs(tmp_path, *runs)
     with_history(found)
-    with pytest.raises(NothingMeasuredError, match="no history of a pretraining by cosine, d-eff"):
+    with pytest.raises(FigureError, match="no history of a pretraining by cosine, d-eff"):
         training_curves.lr_schedules(found)
 
 
 def test_validation_curves_are_the_histories_of_step_and_cosine(
-    make: Make, tmp_path: Path, material: Keep, with_history: Train, lines: Lines
+    make: Make, tmp_path: Path, inputs: Keep, with_history: Train, lines: Lines
 ) -> None:
     runs = [
         make(recipe=name, values={"top1": top1})
         for name, top1 in (("d-efficient", 40.0), ("cosine", 60.0), ("best", 80.0))
     ]
-    plot = training_curves.validation_curves(with_history(material(tmp_path, *runs)))
+    plot = training_curves.validation_curves(with_history(inputs(tmp_path, *runs)))
     drawn = lines(plot)
     assert set(drawn) == {"d-efficient", "cosine"}
     np.testing.assert_allclose(drawn["cosine"], [[1, 15], [2, 30], [3, 45], [4, 60]])
@@ -78,18 +78,18 @@ def test_validation_curves_are_the_histories_of_step_and_cosine(
 
 
 def test_validation_curves_want_both(
-    make: Make, tmp_path: Path, material: Keep, with_history: Train
+    make: Make, tmp_path: Path, inputs: Keep, with_history: Train
 ) -> None:
-    found = with_history(material(tmp_path, make(recipe="cosine")))
-    with pytest.raises(NothingMeasuredError, match="d-efficient"):
+    found = with_history(inputs(tmp_path, make(recipe="cosine")))
+    with pytest.raises(FigureError, match="d-efficient"):
         training_curves.validation_curves(found)
 
 
 def test_training_curves_have_a_line_for_each_seed(
-    make: Make, tmp_path: Path, material: Keep, with_history: Train, lines: Lines
+    make: Make, tmp_path: Path, inputs: Keep, with_history: Train, lines: Lines
 ) -> None:
     runs = [make(recipe="best", seed=seed, values={"top1": 40.0 + seed}) for seed in range(3)]
-    plot = training_curves.training_curves(with_history(material(tmp_path, *runs)))
+    plot = training_curves.training_curves(with_history(inputs(tmp_path, *runs)))
     loss, accuracy = plot.figure.axes
     assert len(loss.lines) == len(accuracy.lines) == 3
     assert list(lines(plot)) == ["best"]
@@ -98,16 +98,16 @@ def test_training_curves_have_a_line_for_each_seed(
     assert "best n=3" in plot.caption
 
 
-def test_without_a_history_there_are_no_curves(make: Make, tmp_path: Path, material: Keep) -> None:
-    with pytest.raises(NothingMeasuredError, match=r"history\.json"):
-        training_curves.training_curves(material(tmp_path, make()))
+def test_without_a_history_there_are_no_curves(make: Make, tmp_path: Path, inputs: Keep) -> None:
+    with pytest.raises(FigureError, match=r"history\.json"):
+        training_curves.training_curves(inputs(tmp_path, make()))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '[{"epoch": 1, "loss": 2.0}]', "[1]"])
 def test_a_damaged_history_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "history.json"
     file.write_text(content)
-    with pytest.raises(NothingMeasuredError, match=r"history\.json: not a readable history"):
+    with pytest.raises(FigureError, match=r"history\.json: not a readable history"):
         training_curves.read_history(file)
 
 
@@ -135,8 +135,8 @@ def test_the_gap_figure_has_the_theory_and_the_histogram(
 
 
 @pytest.fixture
-def with_gaps(make: Make, tmp_path: Path, material: Keep, with_outputs: Outputs) -> Material:
-    """Two recipes with two seeds, one smoothed, and evaluations of them; gaps of their own each."""
+def with_gaps(make: Make, tmp_path: Path, inputs: Keep, with_outputs: Outputs) -> FigureInputs:
+    """Two recipes of two seeds, one with label smoothing, and evaluations, all with gaps."""
     runs = []
     for i, (recipe, eps) in enumerate((("smooth", 0.1), ("cosine", 0.0))):
         for seed in range(2):
@@ -147,14 +147,14 @@ def with_gaps(make: Make, tmp_path: Path, material: Keep, with_outputs: Outputs)
         first = runs[-2].backbone
         runs.append(make(**shared, task="evaluate-imagenet", backbone=first))
         runs.append(make(**shared, task="evaluate-real", mirrors="imagenet-real", backbone=first))
-    found = material(tmp_path, *runs)
+    found = inputs(tmp_path, *runs)
     for place, path in enumerate(found.records):
         values = place + np.linspace(2, 6, 50, dtype=np.float32)
         np.savez(path.with_name("gaps.npz"), gaps=values)
     return with_outputs(found, "gaps.npz")
 
 
-def test_gaps_are_drawn_of_each_recipe_on_each_set(with_gaps: Material) -> None:
+def test_gaps_are_drawn_of_each_recipe_on_each_set(with_gaps: FigureInputs) -> None:
     plot = smoothing_gap.smoothing_gap(with_gaps)
     _, *histograms = plot.figure.axes
     assert [it.get_title().split(",")[0] for it in histograms] == ["cosine", "smooth"] * 2
@@ -168,20 +168,20 @@ def test_gaps_are_drawn_of_each_recipe_on_each_set(with_gaps: Material) -> None:
 
 
 def test_gaps_that_are_not_the_records_or_not_finite_are_left_out(
-    with_gaps: Material, with_outputs: Outputs
+    with_gaps: FigureInputs, with_outputs: Outputs
 ) -> None:
     first, *others = with_gaps.records
     first.with_name("gaps.npz").write_bytes(b"PK damaged")
     np.savez(others[2].with_name("gaps.npz"), gaps=[1.0, np.nan])
     plot = smoothing_gap.smoothing_gap(with_gaps)
     assert "Left out: smooth on demo-imagenet (" in plot.caption
-    assert "not the file that the record names" in plot.caption
+    assert "its hash is not the one in the record" in plot.caption
     plot = smoothing_gap.smoothing_gap(with_outputs(with_gaps, "gaps.npz"))
     assert "gaps.npz: not readable" in plot.caption
     assert "gaps.npz: not all gaps are finite" in plot.caption
 
 
-def test_without_gaps_there_is_the_theory(make: Make, tmp_path: Path, material: Keep) -> None:
-    plot = smoothing_gap.smoothing_gap(material(tmp_path, make()))
+def test_without_gaps_there_is_the_theory(make: Make, tmp_path: Path, inputs: Keep) -> None:
+    plot = smoothing_gap.smoothing_gap(inputs(tmp_path, make()))
     assert len(plot.figure.axes) == 1
-    assert "No pretraining and no evaluation has kept its gaps.npz." in plot.caption
+    assert "No pretraining and no evaluation has a gaps.npz." in plot.caption

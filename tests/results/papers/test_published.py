@@ -1,4 +1,4 @@
-"""The papers' figures: the literals below were read off the papers, cell by cell."""
+"""The published values: the literals below were copied from the papers by hand."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ def test_figures_are_the_papers(
 
 def test_every_declared_row_and_column_is_published(tables: Published) -> None:
     assert {it.name for it in TABLES} - {it.name for it in OWN_TABLES} == set(tables)
-    for declaration in TABLES:
-        if declaration in OWN_TABLES:
+    for spec in TABLES:
+        if spec in OWN_TABLES:
             continue
-        table = tables[declaration.name]
-        assert [row.heading for row in declaration.rows] == list(table.rows)
-        keys = [column.key for column in declaration.columns]
-        # The paper's table 5 also prints the sizes of the data sets, which are no results.
+        table = tables[spec.name]
+        assert [row.heading for row in spec.rows] == list(table.rows)
+        keys = [column.key for column in spec.columns]
+        # The paper's table 5 also prints the sizes of the datasets, which are not results.
         assert keys == list(table.columns)[-len(keys) :]
 
 
-def test_figure_names_what_there_is_when_asked_for_something_else(
+def test_an_unknown_row_or_column_is_refused_with_the_known_ones(
     tables: Published,
 ) -> None:
     with pytest.raises(KeyError, match=r"no column 'ap' among \['top1', 'map'\]"):
@@ -97,8 +97,14 @@ def test_figure_names_what_there_is_when_asked_for_something_else(
 @pytest.mark.parametrize(
     ("table", "complaint"),
     [
-        ("columns: [a, b], rows: {x: [1]}", "row 'x' has 1 figures for 2 columns"),
-        ("columns: [a], rows: [[1], [1, 2]]", "row '2' has 2 figures for 1 columns"),
+        (
+            "columns: [a, b], rows: {x: [1]}",
+            "row 'x' has 1 values, expected one for each of the 2 columns",
+        ),
+        (
+            "columns: [a], rows: [[1], [1, 2]]",
+            "row '2' has 2 values, expected one for each of the 1 columns",
+        ),
         ("columns: [a, a], rows: {x: [1, 2]}", "a column is named twice"),
         ("columns: [a], rows: {x: [1]}, note: hm", "tables.1.note"),
     ],

@@ -1,4 +1,4 @@
-"""Each run lands in the papers' own cell, and in no other: labels are written out here by hand."""
+"""Each run fills its cell of the paper, and no other. The labels are written out by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from results.tables.fill import Table, build
 
 Make = Callable[..., Record]
 
-DECLARED = {declaration.name: declaration for declaration in TABLES}
+DECLARED = {spec.name: spec for spec in TABLES}
 FIGURES = published.load()
 
 
@@ -29,7 +29,7 @@ def filled(name: str, *records: Record, own: tuple[str, ...] = ()) -> Table:
 
 
 def found(table: Table) -> dict[tuple[str, str], float | None]:
-    """The cells that have a figure of ours, by row and column."""
+    """The measured values by (row, column)."""
     return {
         (row.heading, column.key): cell.value
         for row, cells in zip(table.rows, table.cells, strict=True)
@@ -74,7 +74,7 @@ def test_a_run_fills_its_cell(
     assert {key: value for key, value in cells.items() if value == 61.0} == {(row, column): 61.0}
 
 
-def test_a_recipe_itself_stands_in_all_rows_that_have_its_settings(make: Make) -> None:
+def test_a_recipe_fills_every_row_with_its_settings(make: Make) -> None:
     assert set(found(filled("strikes-back/drop-smoothing", make(recipe="a1")))) == {
         ("drop 0.05", "a1"),
         ("smoothing on", "a1"),
@@ -82,8 +82,11 @@ def test_a_recipe_itself_stands_in_all_rows_that_have_its_settings(make: Make) -
 
 
 def test_ablations_are_labelled_as_their_folders_are() -> None:
-    own = {name: recipe.from_config(configs.read("pretrain", name), name) for name in ablations.OWN}
-    for name, settings in ablations.OWN.items():
+    own = {
+        name: recipe.from_config(configs.read("pretrain", name), name)
+        for name in ablations.DEFAULTS
+    }
+    for name, settings in ablations.DEFAULTS.items():
         assert {key: getattr(own[name], key) for key in settings} == settings
     for run in ablations.runs():
         chosen = Choices(variant=run.recipe, cfg_options=run.options)
@@ -134,7 +137,7 @@ def test_costs_come_from_the_record(make: Make) -> None:
     assert costs["a1", "device_hours"] == 0.001
 
 
-def test_old_records_have_a_dash_for_what_they_do_not_know(make: Make) -> None:
+def test_old_records_have_a_dash_for_missing_costs(make: Make) -> None:
     cells = found(filled("bag-of-tricks/5", make(recipe="d-efficient")))
     assert set(cells) == {("ResNet-50-D", "top1")}
 

@@ -1,4 +1,4 @@
-"""The page: what it says, where its links lead, and that it loads nothing."""
+"""The content and the links of the page; it loads nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core import record
 from core.record import Record
-from core.runs import run_folder
 from results.__main__ import main
 from results.papers import published
 from results.papers.tables import TABLES
@@ -19,10 +17,11 @@ from results.store import query
 from results.tables.fill import build
 
 Make = Callable[..., Record]
+Write = Callable[..., Path]
 
 
 class Elements(HTMLParser):
-    """All start tags with their attributes, in order, and the text below each id."""
+    """All start tags with their attributes, in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ def test_markup_in_records_is_text(report_page: str) -> None:
     assert "&lt;/pre&gt;&lt;script&gt;alert(4)" in report_page
 
 
-def test_the_protocol_and_what_is_missing_are_said(report_page: str) -> None:
+def test_the_page_shows_the_protocol_and_missing_results(report_page: str) -> None:
     assert "Protocol: demo" in report_page
     assert "rendered data and are not comparable with the published ones" in report_page
     assert "2025-01-01 12:00 UTC" in report_page  # of the newest record
@@ -88,10 +87,10 @@ def test_the_protocol_and_what_is_missing_are_said(report_page: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["mini-cpu", "mine"])
 def test_a_protocols_note_is_its_own_or_none(
-    make: Make, tmp_path: Path, page_of: Callable[..., str], protocol: str
+    make: Make, write_record: Write, tmp_path: Path, page_of: Callable[..., str], protocol: str
 ) -> None:
     run = make(protocol=protocol)
-    record.write(run, run_folder(tmp_path, protocol, "pretrain", "best", 0) / "record.json")
+    write_record(tmp_path, run)
     told = "a rehearsal of mini on two CPU cores" in page_of(tmp_path, protocol)
     assert told == (protocol == "mini-cpu")
 
@@ -127,14 +126,13 @@ def test_anchors_of_names_that_differ_in_signs_alone_differ() -> None:
 
 @pytest.mark.parametrize("protocol", ["paper", "mini"])
 def test_own_numbers_are_links_and_published_ones_are_not(
-    make: Make, tmp_path: Path, protocol: str
+    make: Make, write_record: Write, tmp_path: Path, protocol: str
 ) -> None:
     runs = [make(protocol=protocol, seed=seed, values={"top1": 76.0}) for seed in range(2)]
     detect = {"stage": "detect", "mirrors": "voc", "values": {"map": 80.0}}
     runs.append(make(protocol=protocol, **detect))
     for run in runs:
-        folder = run_folder(tmp_path, protocol, run.task, run.recipe, run.seed)
-        record.write(run, folder / "record.json")
+        write_record(tmp_path, run)
     records, _ = query.by_file(tmp_path, protocol)
     found = page.entries(records, tmp_path)
     (table8,) = (it for it in TABLES if it.name == "bag-of-tricks/8")

@@ -1,4 +1,4 @@
-"""The page at work in Chromium: it sorts, filters, opens records, and logs no error."""
+"""The page in Chromium: sorts, filters, opens records, and logs no error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 def open_page(
     browser: Browser, report_page: str, tmp_path: Path
 ) -> Iterator[Callable[..., tuple[Page, list[str]]]]:
-    """Opens the page from disk; the list has every request beyond it, error and alert."""
+    """Opens the page from disk; the list collects errors, alerts and further requests."""
     file = tmp_path / "report.html"
     file.write_text(report_page)
     contexts = []

@@ -1,4 +1,4 @@
-"""The command that makes a record again, read back by the parser of its own stage."""
+"""The command that reproduces a record, parsed by its own stage."""
 
 from __future__ import annotations
 

@@ -44,15 +44,22 @@ def test_two_backbones_seeds_have_welchs() -> None:
     )  # an interval of no width is no one's
 
 
-def test_resamples_draw_as_many_images_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resamples_draw_as_many_images_as_there_are() -> None:
     whole = np.concatenate(list(intervals.resamples(7, 5000, seed=3)))
     assert whole.shape == (5000, 7)
     assert (whole.sum(axis=1) == 7).all()
     # each count is binomial: 7 draws, each this image with a chance of 1/7
     shares = np.bincount(whole[:, 2].astype(int), minlength=8) / 5000
     assert shares == pytest.approx(stats.binom.pmf(range(8), 7, 1 / 7), abs=0.02)
-    monkeypatch.setattr(intervals, "BLOCK", 7 * 11)
-    assert (np.concatenate(list(intervals.resamples(7, 5000, seed=3))) == whole).all()
+
+
+def test_resamples_do_not_depend_on_the_size_of_blocks() -> None:
+    images = intervals.BLOCK // 2 - 1
+    first, second = intervals.resamples(images, 3, seed=3)
+    assert (len(first), len(second)) == (2, 1)
+    drawn = np.random.default_rng(3).integers(images, size=(3, images))
+    expected = [np.bincount(row, minlength=images) for row in drawn]
+    assert (np.concatenate([first, second]) == expected).all()
 
 
 def test_the_percentile_interval_is_scipys() -> None:
@@ -86,7 +93,7 @@ def test_paired_accuracies_agree_with_mcnemar() -> None:
     assert p == pytest.approx(mid, abs=0.03)
 
 
-def test_seeds_drawn_anew_vary_as_their_mean_does() -> None:
+def test_resampled_seeds_have_the_variance_of_the_mean() -> None:
     seeds = np.array([60.0, 64.0, 71.0])
     drawn = intervals.over_seeds(np.tile(seeds[:, None], 200_000), np.random.default_rng(0))
     assert drawn.mean() == pytest.approx(seeds.mean(), abs=0.05)
@@ -167,7 +174,7 @@ def test_intervals_are_of_resampled_points(kind: str) -> None:
 
 
 @pytest.mark.parametrize("coefficient", ALL)
-def test_what_has_no_coefficient_has_none(coefficient: object) -> None:
+def test_constant_or_too_few_points_have_no_coefficient(coefficient: object) -> None:
     assert correlation([], [], coefficient) is None  # type: ignore[arg-type]
     assert correlation([1, 2], [1, 2], coefficient) is None  # type: ignore[arg-type]
     assert correlation([1, 2, 3], [5, 5, 5], coefficient) is None  # type: ignore[arg-type]

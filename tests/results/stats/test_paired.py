@@ -1,4 +1,4 @@
-"""Two backbones on one test: against loops, and what is refused, missing or not sure."""
+"""Comparisons against plain loops, and what is refused, missing or not significant."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEW = 400
 
 
 class Kept:
-    """Runs in a folder, each with which of its test images are right."""
+    """Runs in a folder, each with the correctness of every test image."""
 
     def __init__(self, folder: Path, make: Make) -> None:
         self.folder, self.make = folder, make
@@ -70,8 +70,8 @@ class Kept:
         index = Index(self.runs)
         return build(custom.declare(index, backbones, [], []), index, {})
 
-    def sentences(self, *backbones: str) -> list[str]:
-        return pairwise.of_two(self.table(*backbones), self.folders, FEW)
+    def compare_two(self, *backbones: str) -> list[str]:
+        return pairwise.compare_two(self.table(*backbones), self.folders, FEW)
 
     def sides(self, *backbones: str, count: int = FEW) -> list[paired.Side]:
         table = self.table(*backbones)
@@ -107,7 +107,7 @@ def test_the_difference_is_of_the_same_resampled_images(kept: Kept) -> None:
     assert (swapped.ahead.label, swapped.p, swapped.gain) == ("one", found.p, found.gain)
 
 
-def test_several_seeds_are_drawn_anew_on_both_sides(kept: Kept) -> None:
+def test_several_seeds_are_resampled_on_both_sides(kept: Kept) -> None:
     shares = {"one": [0.6, 0.85, 0.7], "other": [0.5, 0.75]}
     for recipe, of_seeds in shares.items():
         for seed, share in enumerate(of_seeds):
@@ -128,12 +128,12 @@ def test_several_seeds_are_drawn_anew_on_both_sides(kept: Kept) -> None:
     assert "images and seeds" in found.basis
 
 
-def test_one_seed_is_not_drawn_anew(kept: Kept) -> None:
+def test_one_seed_is_not_resampled(kept: Kept) -> None:
     for seed, share in enumerate([0.6, 0.9]):
         kept.add("one", answers(share, seed), seed)
     kept.add("other", answers(0.5, 7))
-    (told,) = kept.sentences("one", "other")
-    assert "2 and 1 seeds, so that what another seed changes is not in it" in told
+    (told,) = kept.compare_two("one", "other")
+    assert "2 and 1 seeds, variation between seeds is not included" in told
     assert "paired bootstrap over images, 400" in told
     found = paired.compare(*kept.sides("one", "other"))
     weights = np.concatenate(list(resamples(200, FEW)))
@@ -149,26 +149,26 @@ def test_one_seed_is_not_drawn_anew(kept: Kept) -> None:
 def test_identical_runs_do_not_differ(kept: Kept) -> None:
     for recipe in ("one", "other"):
         kept.add(recipe, answers(0.7, 0))
-    (told,) = kept.sentences("one", "other")
-    assert "no difference beyond the noise between one and other" in told
+    (told,) = kept.compare_two("one", "other")
+    assert "no significant difference: one and other" in told
     assert "differ by 0.00 points [0.00, 0.00]" in told
     assert "p = 1.000" in told
 
 
-def test_the_sentence_says_who_by_how_much_and_how_sure(kept: Kept) -> None:
+def test_the_line_names_the_better_backbone_with_interval_and_p_value(kept: Kept) -> None:
     kept.add("best", [True] * 90 + [False] * 10)
     kept.add("d-efficient", [True] * 60 + [False] * 40)
-    (told,) = kept.sentences("d-efficient", "best")
+    (told,) = kept.compare_two("d-efficient", "best")
     # 30 images of 100 differ, all in favour of the best
     low, high = stats.binom.ppf([0.025, 0.975], 100, 0.3)
-    assert told.startswith("linear-cifar10 top1: best is ahead of d-efficient by 30.00 points [")
+    assert told.startswith("linear-cifar10 top1: best is better than d-efficient by 30.00 points [")
     found = paired.compare(*kept.sides("best", "d-efficient")).difference
     assert found is not None
     assert (found.low, found.high) == pytest.approx((low, high), abs=1.01)
     assert f"[{found.low:.2f}, {found.high:.2f}]; best 90.00 [" in told
     for words in (
         "in % of 100 samples of split test of demo-cifar10",
-        "protocol demo, 1 seed each, so that what another seed changes is not in it",
+        "protocol demo, 1 seed each, variation between seeds is not included",
         "paired bootstrap over images, 400 resamples, 95 % intervals, p = 0.005.",
     ):
         assert words in told
@@ -177,7 +177,7 @@ def test_the_sentence_says_who_by_how_much_and_how_sure(kept: Kept) -> None:
 def test_one_image_is_no_evidence(kept: Kept) -> None:
     kept.add("one", [True])
     kept.add("other", [False])
-    (told,) = kept.sentences("one", "other")
+    (told,) = kept.compare_two("one", "other")
     assert "nan" not in told
     assert "1 samples" in told
 
@@ -187,24 +187,25 @@ def test_several_tasks_are_corrected_together(kept: Kept) -> None:
         kept.add("one", answers(0.9, 0), task=task)
         kept.add("other", answers(0.5, 1), task=task)
     kept.add("one", answers(0.9, 0), task="linear-pets")
-    first, second, alone = kept.sentences("one", "other")
+    first, second, alone = kept.compare_two("one", "other")
     assert first.endswith("p = 0.005, p = 0.010 by Holm over 2 comparisons.")
-    assert second.startswith("linear-food101 top1: one is ahead")
-    assert alone == "linear-pets top1: no record of other, so nothing to compare."
+    assert second.startswith("linear-food101 top1: one is better")
+    assert alone == "linear-pets top1: no record of other, nothing to compare."
 
 
-def test_without_kept_images_nothing_is_made_up(kept: Kept) -> None:
+def test_without_per_image_results_there_is_no_significance_test(kept: Kept) -> None:
     kept.add("one", answers(0.9, 0), keep=False)
     kept.add("other", answers(0.5, 1))
-    (told,) = kept.sentences("one", "other")
-    assert "one came out ahead of other by 3" in told
-    assert "how surely cannot be said" in told
+    (told,) = kept.compare_two("one", "other")
+    assert "one is 3" in told
+    assert "points better than other, but" in told
+    assert "significance cannot be tested" in told
     assert "linear-cifar10/one/seed0 has no correct.npz" in told
     assert "p =" not in told
     assert "p <" not in told
 
 
-def test_without_kept_images_seeds_have_welchs_interval(kept: Kept) -> None:
+def test_without_per_image_results_seeds_have_welchs_interval(kept: Kept) -> None:
     values: dict[str, list[float]] = {"one": [], "other": []}
     for recipe, share in (("one", 0.8), ("other", 0.5)):
         for seed in range(3):
@@ -213,7 +214,7 @@ def test_without_kept_images_seeds_have_welchs_interval(kept: Kept) -> None:
             kept.add(recipe, right, seed, keep=False)
     (found,) = paired.corrected([paired.compare(*kept.sides("one", "other"))])
     assert found.p == pytest.approx(stats.ttest_ind(*values.values(), equal_var=False).pvalue)
-    told = pairwise.sentence(found)
+    told = pairwise.describe(found)
     assert "3 seeds each; " in told
     assert "Welch's t over seeds alone" in told
 
@@ -221,31 +222,35 @@ def test_without_kept_images_seeds_have_welchs_interval(kept: Kept) -> None:
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        ({"fingerprint": "e" * 64}, "data set fingerprint: aaaaaaaaaaaa and eeeeeeeeeeee"),
+        ({"fingerprint": "e" * 64}, "dataset fingerprint: aaaaaaaaaaaa and eeeeeeeeeeee"),
         ({"split": "val"}, "split: test and val"),
         ({"right": [True] * 7}, "number of samples: 200 and 7"),
         ({"detail": "top 3"}, "metric detail:  and top 3"),
     ],
 )
-def test_other_tests_are_not_compared(kept: Kept, other: dict[str, Any], told: str) -> None:
+def test_runs_on_different_test_data_are_not_compared(
+    kept: Kept, other: dict[str, Any], told: str
+) -> None:
     kept.add("one", answers(0.8, 0))
     kept.add("other", other.pop("right", answers(0.5, 1)), **other)
-    with pytest.raises(RecordError, match="not of the same test") as error:
-        kept.sentences("one", "other")
+    with pytest.raises(RecordError, match="cannot be compared") as error:
+        kept.compare_two("one", "other")
     assert told in str(error.value)
-    marked = paired.mark(ranked(kept.table()), kept.folders, FEW)
+    marked = paired.mark_ties(ranked(kept.table()), kept.folders, FEW)
     assert not marked.within_noise
-    assert "nothing compared with the best: " in marked.notes[-1]
+    assert "not compared with the best: " in marked.notes[-1]
 
 
-def test_runs_that_lost_different_images_are_not_paired(kept: Kept) -> None:
+def test_runs_with_different_images_are_not_paired(kept: Kept) -> None:
     everything = np.arange(201)
     kept.add("one", answers(0.8, 0), counted=np.delete(everything, 7))
     kept.add("same", answers(0.5, 1), counted=np.delete(everything, 7))
     kept.add("other", answers(0.5, 1), counted=np.delete(everything, 190))
-    assert "one is ahead of same" in kept.sentences("one", "same")[0]
-    with pytest.raises(RecordError, match="one, other: what they kept is of other images"):
-        kept.sentences("one", "other")
+    assert "one is better than same" in kept.compare_two("one", "same")[0]
+    with pytest.raises(
+        RecordError, match="one, other: their per-image results are of different images"
+    ):
+        kept.compare_two("one", "other")
     path = kept.folders["linear-cifar10/one/seed0"] / "correct.npz"
     assert CORRECT.load(path).images == (*range(7), *range(8, 201))
 
@@ -258,7 +263,7 @@ def test_a_file_must_be_the_records(kept: Kept) -> None:
     assert loaded.images == tuple(range(200))
     assert per_image.load(where, run, "map") is None
     without = run.model_copy(update={"metrics": run.metrics | {"top5": run.metrics["top1"]}})
-    with pytest.raises(RecordError, match=r"not readable as correct\.npz with top5"):
+    with pytest.raises(RecordError, match=r"cannot read top5 from correct\.npz"):
         per_image.load(where, without, "top5")
     right = answers(0.8, 0)
     right[:3] = ~right[:3]
@@ -267,17 +272,17 @@ def test_a_file_must_be_the_records(kept: Kept) -> None:
         outputs = {path.name: files.sha256_of(path)}
         with pytest.raises(RecordError, match=told):
             per_image.load(where, run.model_copy(update={"outputs": outputs}), "top1")
-    with pytest.raises(RecordError, match="not the file that the record names"):
+    with pytest.raises(RecordError, match="its hash is not the one in the record"):
         per_image.load(where, run, "top1")
     path.write_bytes(b"PK damaged")
     outputs = {path.name: files.sha256_of(path)}
-    with pytest.raises(RecordError, match="not readable"):
+    with pytest.raises(RecordError, match="cannot read"):
         per_image.load(where, run.model_copy(update={"outputs": outputs}), "top1")
 
 
 @pytest.fixture
 def several(kept: Kept) -> Kept:
-    """The best, one within its noise, one that is surely worse, and one without its images."""
+    """The best, one within its noise, one significantly worse, one without per-image results."""
     for recipe, right in (
         ("best", [True] * 80 + [False] * 20),
         ("close", [True] * 78 + [False] * 22),
@@ -289,22 +294,21 @@ def several(kept: Kept) -> Kept:
 
 
 def test_what_is_within_the_noise_of_the_best_is_marked(several: Kept) -> None:
-    marked = paired.mark(ranked(several.table()), several.folders, FEW)
+    marked = paired.mark_ties(ranked(several.table()), several.folders, FEW)
     assert [row.heading for row in marked.rows] == ["best", "close", "far", "lost"]
     assert marked.within_noise == {(1, 0)}
     assert marked.notes[-2].startswith("~: within the noise of the column's best (paired bootstrap")
     assert marked.notes[-1] == (
         "linear-cifar10 top1: 1 not compared with the best: linear-cifar10/lost/seed0 has no "
-        "correct.npz; and an interval over seeds wants two on each side, which on one side differ"
+        "correct.npz; an interval over seeds needs at least two seeds per backbone"
     )
 
 
 def test_marks_are_in_every_format(several: Kept) -> None:
-    marked = paired.mark(ranked(several.table()), several.folders, FEW)
+    marked = paired.mark_ties(ranked(several.table()), several.folders, FEW)
     texts = {name: write(marked) for name, write in FORMATS.items()}
     assert "| 78.00 ~ |" in " ".join(texts["markdown"].split())
     assert "close & 78.00 \\textasciitilde{}" in texts["latex"]
-    assert "<td>78.00 ~</td>" in texts["html"]
     header, *lines = texts["csv"].splitlines()
     assert header.endswith("top1 n,linear-cifar10 top1 within noise")
     by_name = {line.split(",")[0]: line.split(",")[-1] for line in lines}
@@ -318,34 +322,36 @@ def test_marks_are_corrected_for_the_whole_table(kept: Kept) -> None:
     worse[:5] = False
     kept.add("best", right)
     kept.add("a", worse)
-    alone = paired.mark(ranked(kept.table()), kept.folders, 2000)
+    alone = paired.mark_ties(ranked(kept.table()), kept.folders, 2000)
     assert alone.within_noise == frozenset()
     for name in "bcdefghij":
         kept.add(name, worse)
-    together = paired.mark(ranked(kept.table()), kept.folders, 2000)
+    together = paired.mark_ties(ranked(kept.table()), kept.folders, 2000)
     assert together.within_noise == {(i, 0) for i in range(1, 11)}
 
 
-def test_too_few_resamples_tell_nothing_and_say_so(several: Kept) -> None:
+def test_too_few_resamples_are_refused(several: Kept) -> None:
     # two comparisons: 2 * 2 / (79 + 1) = 0.05
-    marked = paired.mark(ranked(several.table()), several.folders, 78)
+    marked = paired.mark_ties(ranked(several.table()), several.folders, 78)
     assert marked.within_noise is None
     assert marked.notes[-2] == (
-        "not compared: 78 resamples cannot tell 2 comparisons apart at p <= 0.05; --resamples 79 "
-        "would"
+        "not compared: 78 resamples are too few for 2 comparisons at p <= 0.05; use --resamples 79 "
+        "or more"
     )
-    assert paired.mark(ranked(several.table()), several.folders, 79).within_noise == {(1, 0)}
+    assert paired.mark_ties(ranked(several.table()), several.folders, 79).within_noise == {(1, 0)}
     table = several.table("best", "far")
-    with pytest.raises(RecordError, match=r"38 resamples cannot tell 1 .*--resamples 39 would"):
-        pairwise.of_two(table, several.folders, 38)
-    assert "best is ahead" in pairwise.of_two(table, several.folders, 39)[0]
+    with pytest.raises(
+        RecordError, match=r"38 resamples are too few for 1 .*--resamples 39 or more"
+    ):
+        pairwise.compare_two(table, several.folders, 38)
+    assert "best is better" in pairwise.compare_two(table, several.folders, 39)[0]
 
 
 def test_without_images_the_number_of_resamples_does_not_matter(kept: Kept) -> None:
     for recipe, share in (("one", 0.8), ("other", 0.5)):
         for seed in range(2):
             kept.add(recipe, answers(share, 10 + seed), seed, keep=False)
-    assert "Welch" in pairwise.of_two(kept.table(), kept.folders, 1)[0]
+    assert "Welch" in pairwise.compare_two(kept.table(), kept.folders, 1)[0]
 
 
 def test_the_command_compares_two_or_many(
@@ -354,13 +360,13 @@ def test_the_command_compares_two_or_many(
     common = ["--protocol", "demo", "--runs", str(several.folder), "--resamples", "500"]
     assert main(["compare", "best", "far", "--task", "linear-*", *common]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("linear-cifar10 top1: best is ahead of far by 50.00 points [")
+    assert line.startswith("linear-cifar10 top1: best is better than far by 50.00 points [")
     assert main(["compare", *common]) == 0
     assert "- ~: within the noise of the column's best" in capsys.readouterr().out
     for words, told in (
-        (["best"], "two backbones are compared, not 1: best"),
-        (["best", "far", "close"], "not 3: best, far, close"),
-        (["best", "fra"], "no record of backbone 'fra'; there are best, close, far, lost"),
+        (["best"], "compare takes two backbones, found 1: best"),
+        (["best", "far", "close"], "found 3: best, far, close"),
+        (["best", "fra"], "no record matches backbone 'fra'; found: best, close, far, lost"),
         (["best", "far", "--metric", "device_hours"], "device_hours is a cost"),
     ):
         assert main(["compare", *words, *common]) == 1

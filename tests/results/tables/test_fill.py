@@ -1,4 +1,4 @@
-"""Tables: the papers' rows and columns in order, hand-worked values, no mixing, no disguise."""
+"""Filled tables: rows and columns in the papers' order, values worked out by hand, one protocol."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from results.papers import published
 from results.papers.tables import TABLES
 from results.tables.fill import Table, build
 from results.tables.render import to_csv, to_markdown
-from results.tables.spec import Declaration
+from results.tables.spec import TableSpec
 
 Make = Callable[..., Record]
 
-DECLARED: dict[str, Declaration] = {declaration.file: declaration for declaration in TABLES}
+DECLARED: dict[str, TableSpec] = {spec.file: spec for spec in TABLES}
 FIGURES = published.load()
 
 
@@ -26,9 +26,9 @@ def table(file: str, *records: Record, skipped: tuple[str, ...] = ()) -> Table:
 
 
 def as_rows(built: Table) -> dict[str, dict[str, str]]:
-    """A table's CSV, read back: by the first column, then by the header."""
+    """A table's CSV by the first column, then by the header."""
     lines = list(csv.DictReader(to_csv(built).splitlines()))
-    return {line[built.declaration.row_heading]: line for line in lines}
+    return {line[built.spec.row_heading]: line for line in lines}
 
 
 def random_backbone(architecture: str = "resnet50d") -> Backbone:
@@ -42,7 +42,7 @@ def random_backbone(architecture: str = "resnet50d") -> Backbone:
 
 @pytest.fixture
 def detect(make: Make) -> Make:
-    """A record of the default detector on what stands for VOC."""
+    """A record of the default detector on the stand-in for VOC."""
 
     def make_detect(value: float, **fields: object) -> Record:
         return make(**({"stage": "detect", "mirrors": "voc", "values": {"map": value}} | fields))
@@ -71,7 +71,7 @@ def test_headers_are_exact(make: Make) -> None:
         "table7": f"model,{measured('val_top1', 'val_top5', 'test_top1', 'test_top5')}",
         "table8": f"base model,{measured('top1', 'map')}",
         "table9": f"base model,{measured('top1', 'pix_acc', 'miou')}",
-        "strikes-back-table5": f"data set,{measured('pytorch', 'a1', 'a2', 'a3')}",
+        "strikes-back-table5": f"dataset,{measured('pytorch', 'a1', 'a2', 'a3')}",
         "probes": "backbone",
     }
 
@@ -171,7 +171,7 @@ def test_table5_grows_a_column_per_further_backbone(make: Make, finetune: Make) 
         finetune("cifar10", 10.0, recipe="random-resnet50d", backbone=random_backbone()),
         finetune("cifar10", 97.0, recipe="mine"),
         finetune("cifar10", 96.0, recipe="best"),
-        finetune("food101", 90.0, recipe="elsewhere"),  # no data set of this table
+        finetune("food101", 90.0, recipe="elsewhere"),  # not a dataset of this table
         make(recipe="mine", values={"top1": 70.0}),
     )
     further = ["best", "mine", "random weights (resnet50d)"]
@@ -198,7 +198,9 @@ def test_fpn_stays_out_of_table8(detect: Make) -> None:
     assert not any("differ" in note for note in built.notes)
 
 
-def test_random_weights_and_own_backbones_stand_below_the_papers(make: Make, detect: Make) -> None:
+def test_random_weights_and_own_backbones_come_after_the_papers_rows(
+    make: Make, detect: Make
+) -> None:
     small = "random-resnet18"
     rows = as_rows(
         table(
@@ -217,7 +219,7 @@ def test_random_weights_and_own_backbones_stand_below_the_papers(make: Make, det
     assert {rows[name]["map published"] for name in below} == {"-"}
 
 
-def test_probes_are_what_is_found(make: Make, finetune: Make) -> None:
+def test_probes_has_a_column_for_each_metric_with_records(make: Make, finetune: Make) -> None:
     def linear(mirrors: str, **fields: object) -> Record:
         return make(stage="linear", task=f"linear-{mirrors}", mirrors=mirrors, **fields)
 
@@ -263,7 +265,7 @@ def test_a_single_seed_has_no_deviation(detect: Make) -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"fingerprint": "e" * 64}, "data set fingerprint: aaaaaaaaaaaa and eeeeeeeeeeee"),
+        ({"fingerprint": "e" * 64}, "dataset fingerprint: aaaaaaaaaaaa and eeeeeeeeeeee"),
         ({"samples": 60}, "number of samples: 120 and 60"),
         ({"split": "test"}, "split: val and test"),
         ({"config": {"lr": 0.2}}, "config lr: 0.1 and 0.2"),
@@ -285,13 +287,13 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(
 def test_one_seed_does_not_count_twice(detect: Make) -> None:
     built = table("table8", detect(80.0), detect(80.0))
     assert as_rows(built)["+ distill w/ mixup"]["map"] == "-"
-    assert any("detect/best/seed0 was handed over twice" in note for note in built.notes)
+    assert any("detect/best/seed0 appears twice" in note for note in built.notes)
 
 
 def test_a_fraction_is_not_shown_as_a_percentage(detect: Make) -> None:
     built = table("table8", detect(0.81, unit="1"))
     assert as_rows(built)["+ distill w/ mixup"]["map"] == "-"
-    assert any("has map in '1', and the table is in %" in note for note in built.notes)
+    assert any("has map in '1', expected %" in note for note in built.notes)
 
 
 def test_a_table_is_of_one_protocol(make: Make) -> None:
@@ -314,7 +316,7 @@ def test_a_demo_table_cannot_be_taken_for_the_papers(detect: Make) -> None:
     assert set(rule) == set("|:- ")
 
 
-def test_a_mini_table_says_small_data_and_a_papers_table_nothing(make: Make) -> None:
+def test_a_mini_table_warns_of_small_data_and_a_paper_table_does_not(make: Make) -> None:
     assert "come from small data" in to_markdown(table("table8", make(protocol="mini")))
     papers = to_markdown(table("table8", make(protocol="paper")))
     assert "not comparable" not in papers
@@ -329,7 +331,7 @@ def test_markdown_lines_up_and_escapes_pipes(detect: Make) -> None:
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
 
 
-def test_notes_tell_what_was_measured(make: Make, detect: Make) -> None:
+def test_notes_describe_the_test_data(make: Make, detect: Make) -> None:
     built = table(
         "table8",
         detect(80.0, detail="11-point AP at IoU 0.5", split="test", recipe="best"),
@@ -344,8 +346,8 @@ def test_notes_tell_what_was_measured(make: Make, detect: Make) -> None:
         + print_of_data,
         "mAP of + distill w/ mixup: 11-point AP at IoU 0.5, 120 samples of split test of demo-voc, "
         f"in place of voc {print_of_data}",
-        "1 of 3 records come from an uncommitted tree",
-        "1 of 3 records do not know their commit",
+        "1 of 3 records were made with uncommitted changes",
+        "1 of 3 records have no known commit",
         "records skipped: 1",
         "skipped: runs/demo/x/record.json: seed: Field required",
     )
