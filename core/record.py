@@ -7,6 +7,8 @@ ever overwritten: `core.runs` finds every attempt at a run, and takes the newest
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import platform
 import subprocess
 from importlib import metadata
@@ -181,8 +183,33 @@ class Record(_Strict):
 
 
 def write(record: Record, path: Path) -> None:
-    """Write a record as indented JSON, atomically, and over no other; see `write_beside`."""
-    write_beside(path, (record.model_dump_json(indent=2) + "\n").encode())
+    """Write a record as indented JSON with a checksum, atomically, and over no other.
+
+    See `write_beside`.
+    """
+    document = json.loads(record.model_dump_json())
+    document["checksum"] = _checksum(document)
+    write_beside(path, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    """SHA-256 of a record's JSON, whatever its layout."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _apart(content: bytes) -> tuple[bytes, str | None, str]:
+    """A record's JSON without its checksum, the checksum, and what it should be.
+
+    Records of schema 1 have none.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return content, None, ""  # whoever validates it says what is wrong
+    if not isinstance(document, dict) or "checksum" not in document:
+        return content, None, ""
+    stated = document.pop("checksum")
+    return json.dumps(document).encode(), stated, _checksum(document)
 
 
 def read(path: Path) -> Record:
@@ -193,7 +220,8 @@ def read(path: Path) -> Record:
             message names the file and the field.
     """
     try:
-        return Record.model_validate_json(path.read_bytes())
+        content, stated, actual = _apart(path.read_bytes())
+        record = Record.model_validate_json(content)
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
@@ -206,6 +234,9 @@ def read(path: Path) -> Record:
             message = f"{first['input']!r} is unknown here; expected 1 or {SCHEMA_VERSION}"
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise RecordError(f"{path}: {field}: {message}{more}") from error
+    if stated is not None and stated != actual:
+        raise RecordError(f"{path}: damaged: the checksum in it is not that of its content")
+    return record
 
 
 def versions() -> dict[str, str]:

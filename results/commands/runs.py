@@ -9,6 +9,7 @@ from pathlib import Path
 from core.record import RecordError
 from core.text import aligned
 from results.store import query
+from results.store.verify import verify
 
 ACTIONS = ("list", "show", "diff", "export", "verify")
 
@@ -94,7 +95,7 @@ def export_runs(args: argparse.Namespace) -> int:
 def verify_runs(args: argparse.Namespace) -> int:
     found, wrong = query.attempts(args.runs, None)
     chosen = query.select(found, args.conditions, every=True)
-    more, absent = query.verify(args.runs, chosen, found)
+    more, absent = verify(args.runs, chosen, found)
     wrong += more
     for line in wrong:
         print(f"wrong: {line}")

@@ -9,8 +9,8 @@ from typing import TypeVar
 from core.record import Record, RecordError
 from core.selection import evenly
 from results.figures.drawing import FigureError
-from results.stats.per_image import DAMAGED
 from results.store import query
+from results.store.verify import DAMAGED
 from results.tables.spec import PAPER_RECIPES
 
 BACKBONES = 5  # side by side

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +10,7 @@ from core.record import Record, RecordError
 from core.tasks import TASKS, KeptFile
 from results.store import query
 from results.store.comparability import run_name
-
-DAMAGED = (ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
-ROUNDING = 1e-3  # percentage points: metrics may have been summed in float32
+from results.store.verify import DAMAGED, ROUNDING
 
 
 @dataclass(frozen=True)

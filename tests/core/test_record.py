@@ -378,3 +378,18 @@ def test_an_output_outside_the_run_directory_is_refused(
     file.write_text(altered(make(), "outputs", to={name: "a" * 64}))
     with pytest.raises(record.RecordError, match="outputs"):
         record.read(file)
+
+
+def test_every_flipped_bit_of_a_record_is_found(make: Make, tmp_path: Path) -> None:
+    """Or changes white space alone, or nothing that a record says."""
+    path = tmp_path / "record.json"
+    record.write(make(), path)
+    whole, good = path.read_bytes(), record.read(path)
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert record.read(path) == good
+        except record.RecordError:
+            refused += 1
+    assert refused > len(whole.split()) / 2

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from core import exchange, files, record
+from core.metrics import classification
 from core.record import Record
+from core.runs import run_folder
 from results.__main__ import main
 from results.papers.tables import TABLES
 from results.store import query
@@ -333,7 +336,7 @@ def test_verify_finds_every_changed_byte(
     original = pretrained.read_text()
     pretrained.write_text(original.replace('"value": 50.0', '"value": 51.0'))
     out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
-    assert "backbone.safetensors: names the record" in out
+    assert f"wrong: {pretrained}: damaged: the checksum in it" in out
     assert f"not verified: {detect}: its backbone's record" in out
     pretrained.write_text(original)
 
@@ -357,3 +360,52 @@ def test_verify_checks_the_sums_and_the_outputs(
     assert f"wrong: {path}: SHA256SUMS has {'0' * 12}" in out
     assert f"wrong: {path.with_name('boxes.txt')}: " in out
     assert f"not verified: {path.with_name('gone')}: missing" in out
+
+
+def test_verify_recomputes_the_metrics(
+    make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of three samples, two are right: 66.67 %. Another value, or another count, is wrong."""
+    right = np.array([[True, True], [False, True], [True, True]])
+    for value, samples, said in (
+        (200 / 3, 3, "0 wrong"),
+        (70.0, 3, "top1 66.6667, the record has 70.0000"),
+        (200 / 3, 4, "3 images, the record has 4"),
+    ):
+        run = make(values={"top1": value}, samples=samples, recipe=f"r{value:.0f}{samples}")
+        folder = run_folder(tmp_path, "demo", run.task, run.recipe, 0)
+        kept = classification.save(folder, right)
+        named = run.model_copy(update={"outputs": {kept.name: files.sha256_of(kept)}})
+        write_record(tmp_path, named)
+        where = f"recipe={run.recipe}"
+        status = 0 if said == "0 wrong" else 1
+        assert said in printed(capsys, "runs", "verify", where, "--runs", tmp_path, status=status)
+
+
+def test_verify_finds_what_is_missing_added_or_swapped(
+    make: Make, write_record: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = (write_record(tmp_path, make(recipe=name)) for name in ("one", "two"))
+    sums = tmp_path / "SHA256SUMS"
+    lines = [f"{files.sha256_of(it)}  {it.relative_to(tmp_path)}\n" for it in (one, two)]
+    sums.write_text("".join(lines))
+    assert "0 wrong" in printed(capsys, "runs", "verify", "--runs", tmp_path)
+
+    sums.write_text(lines[0])
+    out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
+    assert f"{two}: not listed in SHA256SUMS" in out
+    sums.write_text("".join([*lines, f"{'0' * 64}  gone/record.json\n", lines[0]]))
+    out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
+    assert "gone/record.json: listed in SHA256SUMS, but missing" in out
+    assert f"{sums}: line 4: expected" in out
+    sums.write_bytes(b"\xff\xfe\n")
+    out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
+    assert f"{sums}: line 1: expected" in out
+
+    sums.unlink()
+    contents = one.read_bytes(), two.read_bytes()
+    one.write_bytes(contents[1])
+    two.write_bytes(contents[0])
+    out = printed(capsys, "runs", "verify", "--runs", tmp_path, status=1)
+    assert f"{one}: the record is of pretrain/two/seed0" in out
+    assert f"{two}: the record is of pretrain/one/seed0" in out
