@@ -1,4 +1,4 @@
-"""Scores of features: against the evidence itself, NumPy, and scikit-learn's covariance."""
+"""Transferability scores against the evidence's definition, NumPy and scikit-learn."""
 
 from __future__ import annotations
 
