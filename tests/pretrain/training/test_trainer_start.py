@@ -1,4 +1,4 @@
-"""What a run starts from: its teacher, and its first weights."""
+"""The start of a run: its teacher and its initial weights."""
 
 from __future__ import annotations
 
