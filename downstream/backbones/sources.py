@@ -410,9 +410,7 @@ def explain(backbone: ImportedBackbone) -> str:
     """A line for each tensor that was renamed, left out or added, and the summary."""
     moved = {old: new for old, new in backbone.renamed.items() if old != new}
     lines = [f"{old} -> {new}" for old, new in moved.items()]
-    lines += [
-        f"{name} left out: no part of the classification network" for name in backbone.left_out
-    ]
+    lines += [f"{name} left out: not in the classification network" for name in backbone.left_out]
     lines += [f"{name} added: the source lacks it, set to 0" for name in backbone.added]
     return "\n".join([*lines, summary(backbone)])
 

@@ -61,7 +61,7 @@ def timm_names(names: Iterable[str], wanted: Iterable[str]) -> tuple[dict[str, s
     if counted := next(filter(GLUON_COUNTED.fullmatch, bare.values()), None):
         raise InputError(
             f"{counted}: GluonCV's numbered names are the same for v1c and v1d, expected the names "
-            f"that save_parameters writes: load the file in GluonCV and save it with it"
+            f"that save_parameters writes: load the file in GluonCV and save it again"
         )
     within = any("backbone." in prefix for prefix in prefixes.values())
     left_out = [

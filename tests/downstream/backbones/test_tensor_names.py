@@ -283,7 +283,7 @@ def test_shortcuts_without_any_pool_are_no_average_pool_shortcuts():
     ["resnetv1d0_conv0_weight", "conv0_weight", "resnetv1b0_layers1_batchnorm2_running_mean"],
 )
 def test_names_that_gluoncv_counts_up_are_refused(name: str, imported: Callable):
-    with pytest.raises(InputError, match=f"{name}: .*the same for v1c and v1d; .*save_parameters"):
+    with pytest.raises(InputError, match=f"{name}: .*the same for v1c and v1d, .*save_parameters"):
         imported({"fc.bias": torch.ones(2), name: torch.ones(2)}, "resnet50d")
 
 

@@ -239,7 +239,9 @@ def test_init_weights_leaves_the_weights(part: type, through_parent: bool, excha
 
 
 def test_a_stride_that_no_level_has(exchange: Callable):
-    with pytest.raises(InputError, match=r"no features of stride 2 .* strides are 4, 8, 16, 32"):
+    with pytest.raises(
+        InputError, match=r"stride=2: .* no features of this stride; it has 4, 8, 16, 32"
+    ):
         TimmFeatures(str(exchange("convnext_atto")), frozen_stride=2)
 
 

@@ -433,7 +433,7 @@ def test_two_processes_count_each_image_once(photos: Path, weights: Path, tmp_pa
             ["--backbone", f"random:{ARCH}", "--images", "PHOTOS"],
             "random weights have no classifier",
         ),
-        (["--dataset", "cifar10"], "its classifier has 12 classes, and demo/cifar10 has 10"),
+        (["--dataset", "cifar10"], "its classifier has 12 classes, but demo/cifar10 has 10"),
         (["--images", "PHOTOS", "--dataset", "cifar10"], "not both"),
         (["--images", "PHOTOS/3"], "no images"),
         (["--images", "PHOTOS/none"], "no such folder"),
@@ -444,7 +444,7 @@ def test_two_processes_count_each_image_once(photos: Path, weights: Path, tmp_pa
         (["--dataset", "cifar10", "--predictions", "x"], "no unlabelled test images"),
         (
             ["--dataset", "places365", "--predictions", "x", "--resolutions", "32", "64"],
-            "at one resolution and one crop ratio",
+            "one resolution and one crop ratio",
         ),
         (
             ["--dataset", "places365", "--variant", "mixup"],
@@ -471,4 +471,4 @@ def test_a_classifier_of_another_set_with_as_many_classes(
     path = exchange(ARCH, classes=CLASSES, dataset="demo/imagenet")
     words = ["--dataset", "places365", "--data", tmp_path]
     assert command(tmp_path / "runs", *words, spec=path) == 2
-    assert "its classes are those of demo/imagenet, and demo/places365 has" in one_line()
+    assert "its classes are those of demo/imagenet, but demo/places365 has" in one_line()
