@@ -75,7 +75,7 @@ class Metric(_Strict):
 
     value: Finite
     unit: Unit
-    split: str = Field(description="the split of the data set it was measured on: val, test ...")
+    split: str = Field(description="the split of the dataset it was measured on: val, test ...")
     samples: Annotated[int, Field(ge=1)]
     detail: str = Field(default="", description="how: '11-point AP at IoU 0.5', 'last epoch' ...")
 

@@ -1,4 +1,4 @@
-"""`python -m downstream detect --variant best`: parse, build, run, record."""
+"""The commands of this stage, for example `python -m downstream detect --variant best`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ COMMANDS = dict.fromkeys(it.command[0] for it in TASKS.values() if not it.makes_
 def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
-        prog="trickbench", description="Puts a backbone to work on a downstream task."
+        prog="trickbench", description="Evaluates a backbone on a downstream task."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name in COMMANDS:
         said = about(name)
         command = commands.add_parser(name, help=said, description=said, allow_abbrev=False)
         cli.add_arguments(command, of_command(name))
-        command.add_argument("--variant", help="a recipe of ours, for example best")
-        command.add_argument("--backbone", help=sources.KINDS)
+        command.add_argument("--variant", help="backbone of a pretraining recipe, for example best")
+        command.add_argument("--backbone", help=f"any other backbone: {sources.KINDS}")
         if name == "probe":
             command.add_argument("--mode", default=PROBES[0], choices=PROBES)
         if name == "evaluate":
             command.add_argument(
-                "--predictions", type=Path, help="write those for the test server to this file"
+                "--predictions", type=Path, help="write a test server's predictions to this file"
             )
     _add_data(commands)
     _add_import(commands)
@@ -45,21 +45,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:
-    said = "unpack and check a protocol's data; `data list`, and `data check NAME` for one set"
+    said = "unpack and check a protocol's data; `data list` lists, `data check NAME` decodes all"
     command = commands.add_parser("data", help=said, description=said)
     command.add_argument("what", nargs="?", choices=("list", "check"))
-    command.add_argument("name", nargs="?", help="of the dataset to check: a file of configs/data")
-    command.add_argument("--protocol", help="whose datasets to prepare, or to list")
+    command.add_argument("name", nargs="?", help="dataset to check: a config in configs/data")
+    command.add_argument("--protocol", help="protocol whose datasets to prepare or list")
     command.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
     command.add_argument("--archives", type=Path, help="folder of the archives")
     command.add_argument("--workers", type=int, default=cli.default_workers())
 
 
 def _add_import(commands: argparse._SubParsersAction) -> None:
-    said = "turn a checkpoint into the exchange file, and say what became of each tensor"
+    said = "convert a checkpoint to an exchange file, and list what happened to each tensor"
     command = commands.add_parser("import", help=said, description=said)
-    command.add_argument("backbone", help=f"a recipe of ours, {sources.KINDS}")
-    command.add_argument("--protocol", default="paper", help="of the recipe (default: paper)")
+    command.add_argument("backbone", help=f"a pretraining recipe, {sources.KINDS}")
+    command.add_argument(
+        "--protocol", default="paper", help="protocol of the recipe (default: paper)"
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     command.add_argument("--out", type=Path, required=True, help="folder of backbone.safetensors")
@@ -72,7 +74,7 @@ def start(args: argparse.Namespace, argv: list[str]) -> None:
         InputError: the backbone, the data or the options do not fit.
     """
     task = TASKS[args.mode if args.command == "probe" else args.command]
-    if args.backbone and ":" not in args.backbone:  # BACKBONE=best says VARIANT=best
+    if args.backbone and ":" not in args.backbone:  # BACKBONE=best means VARIANT=best
         args.variant, args.backbone = args.backbone, None
     if (args.variant is None) == (args.backbone is None):
         raise InputError(
@@ -100,10 +102,10 @@ def start(args: argparse.Namespace, argv: list[str]) -> None:
 
 
 def _dataset_role(task: Task, args: argparse.Namespace) -> str | None:
-    """The dataset as the user or the task names it; None where `--images` names a folder.
+    """The dataset that the user or the task names; None if `--images` names a folder.
 
     Raises:
-        InputError: there is none, or options that exclude each other.
+        InputError: no dataset is named, or options exclude each other.
     """
     if task.name == "evaluate" and args.cfg_options:
         raise InputError("evaluate does not accept --cfg-options")
@@ -118,7 +120,7 @@ def _dataset_role(task: Task, args: argparse.Namespace) -> str | None:
 
 
 def _exchange_file(run: Run) -> Path:
-    """The weights of the run's backbone: of a recipe's pretraining, or made from a specification.
+    """The exchange file of the run's backbone: a recipe's, or one made from a specification.
 
     Raises:
         InputError: the pretraining has not finished, or the specification cannot be used.
@@ -133,7 +135,7 @@ def prepare_datasets(args: argparse.Namespace) -> None:
     """`data`, `data list` and `data check NAME`.
 
     Raises:
-        InputError: a dataset is not as its config says, or an option is missing.
+        InputError: a dataset does not match its config, or an option is missing.
     """
     if args.what == "list":
         prepare_data.describe_all(args.protocol)
@@ -148,9 +150,9 @@ def prepare_datasets(args: argparse.Namespace) -> None:
 
 
 def import_checkpoint(args: argparse.Namespace) -> None:
-    """The exchange file of a specification, and an account of its tensors.
+    """`import`: writes a backbone's exchange file and prints what happened to each tensor.
 
-    That of a recipe of ours is copied as it is.
+    An existing exchange file is copied unchanged.
 
     Raises:
         InputError: the specification cannot be read, or its tensors do not fit.
@@ -163,12 +165,12 @@ def import_checkpoint(args: argparse.Namespace) -> None:
     if (ours := sources.exchange_file(spec)) is not None:
         path = args.out / "backbone.safetensors"
         files.write_atomically(path, ours.read_bytes())
-        account = f"{ours}: an exchange file already, every tensor under its own name"
+        report = f"{ours}: already an exchange file, copied unchanged"
     else:
-        found = sources.find(spec, args.protocol, args.seed)
-        path = sources.write(found, spec, args.out, args.protocol, args.seed)
-        account = sources.explain(found)
-    print(f"{account}\nwrote {path}: use it with BACKBONE=file:{path}")
+        imported = sources.import_backbone(spec, args.protocol, args.seed)
+        path = sources.write(imported, spec, args.out, args.protocol, args.seed)
+        report = sources.explain(imported)
+    print(f"{report}\nwrote {path}: use it with BACKBONE=file:{path}")
 
 
 if __name__ == "__main__":

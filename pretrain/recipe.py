@@ -155,7 +155,7 @@ def load(
         arch: any architecture of timm, in place of the recipe's own.
 
     Raises:
-        InputError: an unknown recipe, protocol, data set or option.
+        InputError: an unknown recipe, protocol, dataset or option.
     """
     overlay = configs.read_protocol(protocol)
     recipe = from_config(configs.read("pretrain", name), name)

@@ -20,8 +20,8 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=1,
     num_workers=2,
-    sampler=dict(type="PlacedSampler"),
-    batch_sampler=dict(type="PlacedBatches", by="AspectRatioBatchSampler"),
+    sampler=dict(type="SeededSampler"),
+    batch_sampler=dict(type="ResumableBatches", by="AspectRatioBatchSampler"),
 )
 test_dataloader = dict(
     batch_size=1,

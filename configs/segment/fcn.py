@@ -36,8 +36,8 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=4,
     num_workers=4,
-    sampler=dict(type="PlacedSampler"),
-    batch_sampler=dict(type="PlacedBatches", drop_last=True),
+    sampler=dict(type="SeededSampler"),
+    batch_sampler=dict(type="ResumableBatches", drop_last=True),
 )
 test_dataloader = dict(
     batch_size=1,

@@ -20,7 +20,7 @@ class LabelMaps:
 
     Attributes:
         images: their names.
-        files: theirs, relative to the root of the data set.
+        files: theirs, relative to the root of the dataset.
     """
 
     classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Are the weights in the task's model those of the exchange file?"""
+"""Checks that a task's model holds the weights of its exchange file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pretrain.model import architectures
 
 
 def weights_in(model: nn.Module) -> dict[str, Tensor]:
-    """The backbone's tensors as they stand in a detector or segmenter, by timm's names."""
+    """The backbone's tensors in a detector or segmenter, by timm's names."""
     found: dict[str, Tensor] = {}
     for module in model.modules():
         if isinstance(module, TimmFeatures):
@@ -28,16 +28,13 @@ def weights_in(model: nn.Module) -> dict[str, Tensor]:
 
 
 def sha256_in(model: nn.Module) -> str:
-    """SHA-256 over the backbone's tensors as they stand in a detector or segmenter.
-
-    That of the exchange file's tensors of the same names, as long as none has changed.
-    """
+    """SHA-256 over the backbone's tensors in a detector or segmenter."""
     return exchange.weights_sha256(weights_in(model))
 
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients or random numbers; afterwards all is as it was."""
+    """Evaluation mode without gradients; restores each module's mode and the random state."""
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -48,21 +45,20 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def agreement(model: nn.Module, path: Path, tolerance: float = 1e-3) -> float:
-    """The largest difference between a backbone's features in its task and those of its file.
+def feature_difference(model: nn.Module, path: Path, tolerance: float = 1e-3) -> float:
+    """The largest difference between the features in a task's model and those of its exchange file.
 
-    One seeded picture goes through the parts in a detector or segmenter, and through the whole timm
-    model of the exchange file, both in evaluation mode on the same device. The parts of a C4
-    detector are put together: layer 4 is given what layer 3 made of the whole picture. Levels
-    behind a dilation are compared with timm's dilated model with the same identity shortcuts, those
-    before it with the undilated one too.
+    One seeded random image goes through the backbone in the detector or segmenter, and through the
+    whole timm model of the exchange file, both in evaluation mode on the same device. In a C4
+    detector, layer 4 gets layer 3's features of the whole image. Dilated levels are compared with
+    timm's dilated model (with the same identity shortcuts), the others also with the undilated one.
 
     Args:
-        model: holds one `TimmFeatures`, and for C4 a `TimmLastStage`. It is left as it was.
-        tolerance: of the difference, as a fraction of a level's largest value.
+        model: holds one `TimmFeatures`, and for C4 a `TimmLastStage`; it is not changed.
+        tolerance: largest allowed difference, as a fraction of a level's largest value.
 
     Raises:
-        InputError: a level differs by more, is of another size, or not finite.
+        InputError: a level differs by more, has another shape, or is not finite.
     """
     (features,) = (m for m in model.modules() if isinstance(m, TimmFeatures))
     last = [m for m in model.modules() if isinstance(m, TimmLastStage)]
@@ -79,7 +75,7 @@ def agreement(model: nn.Module, path: Path, tolerance: float = 1e-3) -> float:
             for index, feature in found.items():
                 stride = levels(whole)[index]["reduction"]
                 if stride > features.output_stride:
-                    continue  # dilated in the task
+                    continue  # dilated in the task's model
                 largest = max(largest, _difference(feature, wanted[index], path, stride, tolerance))
     return largest
 
@@ -87,15 +83,15 @@ def agreement(model: nn.Module, path: Path, tolerance: float = 1e-3) -> float:
 def _difference(found: Tensor, wanted: Tensor, path: Path, stride: int, tolerance: float) -> float:
     what = f"{path}: the features of stride {stride} in the model"
     if found.shape != wanted.shape:
-        raise InputError(f"{what} are {list(found.shape)}, and its own {list(wanted.shape)}")
+        raise InputError(f"{what} are {list(found.shape)}, expected {list(wanted.shape)}")
     difference = (found - wanted).abs().max().item()
-    if not difference <= tolerance * wanted.abs().max().item():
-        raise InputError(f"{what} differ from its own by up to {difference:.3g}")
+    if not difference <= (allowed := tolerance * wanted.abs().max().item()):
+        raise InputError(f"{what} differ by up to {difference:.3g}, expected at most {allowed:.3g}")
     return difference
 
 
 def unused_by_features(about: Exchange) -> list[str]:
-    """Names of the tensors that no feature level needs: the classifier, and what is just before."""
+    """Names of the tensors that no feature level needs: the classifier and what precedes it."""
     model = architectures.create(about.architecture, about.classes)
     whole = set(model.state_dict())
     every_level = list(range(len(levels(model))))
@@ -103,14 +99,14 @@ def unused_by_features(about: Exchange) -> list[str]:
     return sorted(whole - set(model.state_dict()))
 
 
-def account(model: nn.Module, path: Path) -> tuple[int, list[str]]:
+def check_weights(model: nn.Module, path: Path) -> tuple[int, list[str]]:
     """Checks, tensor by tensor, that a detector or segmenter holds an exchange file's weights.
 
     Returns:
-        How many of the file's tensors are in the model, and the names of those that no task uses.
+        The number of the file's tensors in the model, and the names of those that no task uses.
 
     Raises:
-        InputError: a tensor differs, or one that belongs into the model is not in it.
+        InputError: a tensor of the file differs in the model, or is missing there.
     """
     tensors, about = exchange.load_exchange(path)
     held = weights_in(model)
@@ -123,6 +119,7 @@ def account(model: nn.Module, path: Path) -> tuple[int, list[str]]:
     ]
     if wrong:
         raise InputError(
-            f"{path}: {len(wrong)} of the model's tensors are not its: {', '.join(wrong)}"
+            f"{path}: {len(wrong)} of its tensors differ or are missing in the model: "
+            f"{', '.join(wrong)}"
         )
     return len(held), unused

@@ -1,7 +1,7 @@
-"""From what the user names a backbone by to an exchange file, which all tasks read.
+"""Turns a user's backbone specification into an exchange file, which all tasks read.
 
-Every tensor of a foreign file is accounted for: it has its place in timm's model, or it belongs to
-another part than the network that classifies (a detector's neck), which is listed.
+Every tensor of a foreign file must match a tensor of timm's model or belong to a part that is no
+classification network, such as a detector's neck; those are listed.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from pretrain.model.architectures import TimmModel
 
 KINDS = "random:NAME, timm:NAME, torchvision:NAME/WEIGHTS or file:PATH,arch=NAME"
 FILE_OPTIONS = ("arch", "key", "channels", "mean", "std")
-# under which training code keeps a state dict
+# keys under which training code saves a state dict
 WRAPPERS = ("state_dict", "model", "model_ema", "state_dict_ema")
 
 
 def of_pretraining(run: Run) -> Path:
-    """The exchange file that a pretraining left, with the weights that its record names.
+    """The exchange file of a pretraining run, with the weights that its record names.
 
     Raises:
-        InputError: there is no such recipe, its run has not finished yet, or the file is damaged.
+        InputError: no such recipe, its run has not finished, or the file is damaged.
     """
     if (path := run.out / WEIGHTS).is_file():
         check_against_record(path)
@@ -76,17 +76,17 @@ def check_against_record(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A backbone that was found, as a whole timm model.
+class ImportedBackbone:
+    """A backbone as a whole timm model, and how its tensors were mapped.
 
     Attributes:
-        data: `mean`, `std` of RGB in [0, 1], `input_size`, `crop_pct` and `interpolation`, as timm
-            has them.
-        renamed: the source's names of tensors, each with timm's.
-        left_out: the source's tensors that are not of the network that classifies.
-        added: timm's tensors that the source does not have: counters of batches, and a classifier.
-        difference: the largest between the logits of the source's own model and of timm's, on the
-            same picture, where the source's own model can be built.
+        data: `mean`, `std` of RGB in [0, 1], `input_size`, `crop_pct` and `interpolation`, as in
+            timm's data config.
+        renamed: maps the source's tensor names to timm's.
+        left_out: the source's tensors that do not belong to the classification network.
+        added: timm's tensors that the source lacks: batch counters, and the classifier.
+        difference: the largest difference between the logits of the source library's model and
+            timm's on the same image; None if the library's model cannot be built.
     """
 
     model: TimmModel
@@ -100,24 +100,24 @@ class Found:
 
 
 def exchange_of(spec: str, out: Path, protocol: str, seed: int) -> Path:
-    """Turns a specification into an exchange file below `out`, or finds the file it names.
+    """The exchange file that a specification names, or one written to `out`.
 
     Raises:
-        InputError: as `find` does.
+        InputError: as `import_backbone` does.
     """
     if (path := exchange_file(spec)) is not None:
         return path
-    found = find(spec, protocol, seed)
+    backbone = import_backbone(spec, protocol, seed)
     if distributed.env_rank() == 0:
-        print(f"{spec}: {summary(found)}", flush=True)
-    return write(found, spec, out, protocol, seed)
+        print(f"{spec}: {summary(backbone)}", flush=True)
+    return write(backbone, spec, out, protocol, seed)
 
 
 def exchange_file(spec: str) -> Path | None:
-    """The exchange file that `file:PATH` names, once its tensors have been seen to fit.
+    """The exchange file that `file:PATH` names, checked; None for other specifications.
 
     Raises:
-        InputError: no exchange file, or its tensors are not its architecture's.
+        InputError: not an exchange file, or its tensors do not match its architecture.
     """
     kind, _, rest = spec.partition(":")
     if kind != "file" or not rest or "," in rest:
@@ -127,19 +127,19 @@ def exchange_file(spec: str) -> Path | None:
     return Path(rest)
 
 
-def find(spec: str, protocol: str, seed: int) -> Found:
+def import_backbone(spec: str, protocol: str, seed: int) -> ImportedBackbone:
     """The backbone of a specification.
 
     Args:
-        spec: `random:NAME` (freshly initialised from `seed`), `timm:NAME` (timm's own weights),
+        spec: `random:NAME` (initialised from `seed`), `timm:NAME` (timm's weights),
             `torchvision:NAME/WEIGHTS` (torchvision's), or `file:PATH,arch=NAME`: safetensors or a
-            torch checkpoint in a style of `names`, below `key` where it has several state dicts. A
-            file is taken to have been trained with timm's preprocessing for the architecture,
-            unless it says `mean=` and `std=` (of RGB from 0 to 255, divided by slashes) or
-            `channels=bgr`, or is an exchange file, which knows its own.
+            torch checkpoint with tensor names that `tensor_names` knows. `key=NAME` chooses one of
+            several state dicts. For a file, timm's preprocessing of the architecture is assumed,
+            unless the specification has `mean=R/G/B`, `std=R/G/B` (pixels from 0 to 255) or
+            `channels=bgr`, or the file is an exchange file, which records its own.
 
     Raises:
-        InputError: another kind, an unknown architecture, weights that cannot be had, or tensors
+        InputError: an unknown kind or architecture, weights that are not available, or tensors
             that do not fit.
     """
     kind, colon, rest = spec.partition(":")
@@ -157,17 +157,17 @@ def find(spec: str, protocol: str, seed: int) -> Found:
     raise InputError(f"backbone {spec!r} is none of {KINDS}")
 
 
-def write(found: Found, spec: str, out: Path, protocol: str, seed: int) -> Path:
-    """The exchange file of a backbone that was found."""
+def write(backbone: ImportedBackbone, spec: str, out: Path, protocol: str, seed: int) -> Path:
+    """Writes a backbone's exchange file below `out`, and returns its path."""
     about = Exchange(
-        architecture=found.architecture,
-        classes=int(found.model.num_classes),
-        mean=tuple(found.data["mean"]),
-        std=tuple(found.data["std"]),
-        resolution=found.data["input_size"][-1],
-        crop_ratio=found.data["crop_pct"],
-        interpolation="bicubic" if found.data["interpolation"] == "bicubic" else "bilinear",
-        pretrained=found.pretrained,
+        architecture=backbone.architecture,
+        classes=int(backbone.model.num_classes),
+        mean=tuple(backbone.data["mean"]),
+        std=tuple(backbone.data["std"]),
+        resolution=backbone.data["input_size"][-1],
+        crop_ratio=backbone.data["crop_pct"],
+        interpolation="bicubic" if backbone.data["interpolation"] == "bicubic" else "bilinear",
+        pretrained=backbone.pretrained,
         recipe=spec,
         protocol=protocol,
         seed=seed,
@@ -175,22 +175,22 @@ def write(found: Found, spec: str, out: Path, protocol: str, seed: int) -> Path:
         record_sha256="",
     )
     path = out / "backbone.safetensors"
-    exchange.save_exchange(path, found.model.state_dict(), about)
+    exchange.save_exchange(path, backbone.model.state_dict(), about)
     return path
 
 
-def _random(arch: str, seed: int) -> Found:
+def _random(arch: str, seed: int) -> ImportedBackbone:
     torch.manual_seed(seed)
     model = architectures.create(arch, classes=1)
-    # what the recipes with zero gamma have at step 0 (docs/choices.md says what this does)
+    # as the recipes with zero gamma start (see docs/choices.md)
     initialisation.initialise(model, xavier=True, zero_gamma=True)
     ours = recipe.from_config(configs.read("pretrain", "b-standard"), "b-standard")
-    moments = dict(mean=ours.mean, std=ours.std, interpolation=ours.interpolation)
-    data = timm.data.resolve_data_config({}, model=model) | moments
-    return Found(model, arch, pretrained=False, data=data)
+    preprocessing = dict(mean=ours.mean, std=ours.std, interpolation=ours.interpolation)
+    data = timm.data.resolve_data_config({}, model=model) | preprocessing
+    return ImportedBackbone(model, arch, pretrained=False, data=data)
 
 
-def _from_timm(name: str) -> Found:
+def _from_timm(name: str) -> ImportedBackbone:
     if not timm.is_model(name):
         raise unknown("architecture", name, timm.list_models())
     arch = name.partition(".")[0]
@@ -201,20 +201,20 @@ def _from_timm(name: str) -> Found:
         raise unknown("weights of timm's", name, known)
     try:
         model = timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub's client has many ways to say that it cannot be reached
-        raise _not_to_be_had(f"timm:{name}", error, arch) from error
-    return Found(model, name, True, timm.data.resolve_data_config({}, model=model))
+    except Exception as error:  # the hub's client raises many types when it has no connection
+        raise _unavailable(f"timm:{name}", error, arch) from error
+    return ImportedBackbone(model, name, True, timm.data.resolve_data_config({}, model=model))
 
 
-def _not_to_be_had(spec: str, error: Exception, arch: str) -> InputError:
+def _unavailable(spec: str, error: Exception, arch: str) -> InputError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return InputError(
-        f"{spec}: its weights are not in the local cache, nor to be downloaded ({reason}). Without "
-        f"a network, copy them here and say file:PATH,arch={arch}"
+        f"{spec}: its weights are not in the local cache and cannot be downloaded ({reason}). "
+        f"Without a network, copy the file here and use file:PATH,arch={arch}"
     )
 
 
-def _from_torchvision(rest: str) -> Found:
+def _from_torchvision(rest: str) -> ImportedBackbone:
     name, _, chosen = rest.partition("/")
     spec = f"torchvision:{rest}"
     known = torchvision.models.list_models(module=torchvision.models)
@@ -222,8 +222,8 @@ def _from_torchvision(rest: str) -> Found:
         raise unknown("architecture of torchvision", name, known)
     if not timm.is_model(name):
         raise InputError(
-            f"{spec}: timm has no architecture of this name, under which it would be trained; "
-            f"those of both are ResNet, ResNeXt, Wide ResNet and DenseNet"
+            f"{spec}: timm has no architecture of this name; both libraries have ResNet, ResNeXt, "
+            f"Wide ResNet and DenseNet"
         )
     weights = torchvision.models.get_model_weights(name)
     if chosen not in weights.__members__:
@@ -231,18 +231,20 @@ def _from_torchvision(rest: str) -> Found:
     try:
         theirs = torchvision.models.get_model(name, weights=chosen)
     except Exception as error:  # no network, a full disk, a damaged download
-        raise _not_to_be_had(spec, error, name) from error
+        raise _unavailable(spec, error, name) from error
     return from_torchvision_model(theirs, name, weights[chosen].transforms(), spec)
 
 
-def from_torchvision_model(theirs: nn.Module, name: str, transforms: Any, spec: str) -> Found:
-    """The timm model with the weights of one of torchvision's, and how far their logits differ.
+def from_torchvision_model(
+    theirs: nn.Module, name: str, transforms: Any, spec: str
+) -> ImportedBackbone:
+    """The timm model with a torchvision model's weights, after comparing their logits.
 
     Args:
         transforms: torchvision's preset of the weights: mean, std, crop and resize sizes.
 
     Raises:
-        InputError: timm's model of that name has other tensors, or computes something else.
+        InputError: timm's model of that name has other tensors, or other logits.
     """
     fitted = _fitted(dict(theirs.state_dict()), name, spec)
     pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -250,8 +252,8 @@ def from_torchvision_model(theirs: nn.Module, name: str, transforms: Any, spec: 
         difference = (theirs.eval()(pixels) - fitted.model.eval()(pixels)).abs().max().item()
     if not difference < 1e-3:
         raise InputError(
-            f"{spec}: with the same tensors timm's {name} computes something else (largest "
-            f"difference of the logits {difference:.3g})"
+            f"{spec}: timm's {name} with the same tensors has other logits (largest difference "
+            f"{difference:.3g}, expected below 0.001)"
         )
     data: dict[str, Any] = dict(
         mean=tuple(transforms.mean),
@@ -280,18 +282,18 @@ def _file_options(spec: str, words: list[str]) -> dict[str, str]:
     return options
 
 
-def _from_file(path: Path, options: dict[str, str]) -> Found:
+def _from_file(path: Path, options: dict[str, str]) -> ImportedBackbone:
     tensors = read_tensors(path, options.get("key"))
-    found = _fitted(tensors, options["arch"], str(path))
-    data = found.data | _preprocessing(path)
-    data |= {key: _moments(key, options[key]) for key in ("mean", "std") if key in options}
+    backbone = _fitted(tensors, options["arch"], str(path))
+    data = backbone.data | _preprocessing(path)
+    data |= {key: _mean_or_std(key, options[key]) for key in ("mean", "std") if key in options}
     if options.get("channels") == "bgr":
-        reverse_channels(found.model)
-    return replace(found, data=data)
+        reverse_channels(backbone.model)
+    return replace(backbone, data=data)
 
 
 def _preprocessing(path: Path) -> dict[str, Any]:
-    """What an exchange file says of its own; nothing for others."""
+    """The preprocessing that an exchange file records; empty for other files."""
     if path.suffix != ".safetensors":
         return {}
     if exchange.read_metadata(path).get("format") != exchange.FORMAT:
@@ -306,13 +308,13 @@ def _preprocessing(path: Path) -> dict[str, Any]:
     )
 
 
-def _moments(key: str, text: str) -> tuple[float, ...]:
+def _mean_or_std(key: str, text: str) -> tuple[float, ...]:
     try:
         values = tuple(float(part) for part in text.split("/"))
     except ValueError:
         values = ()
     lowest = 1 if key == "std" else 0
-    # 0.485 is of pixels from 0 to 1, and would pass for a nearly black mean
+    # refuse means of pixels from 0 to 1, such as 0.485: they would mean nearly black
     if len(values) != 3 or not all(v == 0 == lowest or 1 <= v <= 255 for v in values):
         raise InputError(
             f"{key}={text}: expected three numbers of pixels from 0 to 255, as 123.7/116.3/103.5"
@@ -321,28 +323,31 @@ def _moments(key: str, text: str) -> tuple[float, ...]:
 
 
 def reverse_channels(model: TimmModel) -> None:
-    """Makes a model that was trained on BGR one for RGB, by the convolutions that see the pixels.
+    """Converts a model from BGR to RGB input by flipping the weights of its first convolutions.
 
     Raises:
-        InputError: it has no such convolution.
+        InputError: its first layers are no convolutions of three channels.
     """
     names = model.pretrained_cfg["first_conv"]
     for name in (names,) if isinstance(names, str) else names:
         convolutions = (m for m in model.get_submodule(name).modules() if isinstance(m, nn.Conv2d))
         first = next(convolutions, None)
         if first is None or first.in_channels != 3:
-            raise InputError(f"channels=bgr: {type(model).__name__} has no convolution of pixels")
+            raise InputError(
+                f"channels=bgr: the first layer of {type(model).__name__} is no convolution of "
+                f"three channels"
+            )
         first.weight.data = first.weight.data.flip(1).contiguous()
 
 
-def _fitted(tensors: dict[str, Tensor], arch: str, spec: str) -> Found:
-    """The timm model with these tensors in it, and what became of each.
+def _fitted(tensors: dict[str, Tensor], arch: str, spec: str) -> ImportedBackbone:
+    """The timm model with these tensors, and how each was mapped.
 
-    A file without a classifier is complete for every use here: it gets one of one class, of zeros.
-    Counters of batches, which nothing reads, start at 0 where a library does not keep them.
+    A file without a classifier gets one of zeros with one class, because no task uses it. Missing
+    batch counters, which nothing reads, start at 0.
 
     Raises:
-        InputError: a tensor is missing, left over, there twice or of another shape or kind.
+        InputError: a tensor is missing, unexpected, duplicated, or of another shape or type.
     """
     blank = architectures.create(arch, classes=1)
     classifier = architectures.classifier(blank)
@@ -366,38 +371,41 @@ def _fitted(tensors: dict[str, Tensor], arch: str, spec: str) -> Found:
     kept |= {name: torch.zeros_like(own[name]) for name in added}
     numbers = [n for n in own if n in kept and own[n].dtype.is_floating_point]
     if quantised := [n for n in numbers if not kept[n].dtype.is_floating_point]:
-        raise InputError(f"{spec} as {arch}: not of floating-point numbers: {', '.join(quantised)}")
+        raise InputError(
+            f"{spec} as {arch}: expected floating-point tensors, found others: "
+            f"{', '.join(quantised)}"
+        )
     try:
         architectures.load_strictly(model, kept)
     except InputError as error:
         raise InputError(f"{spec} as {arch}: {error}") from error
     data = timm.data.resolve_data_config({}, model=model)
-    return Found(model, arch, True, data, renamed, left_out, added)
+    return ImportedBackbone(model, arch, True, data, renamed, left_out, added)
 
 
 def read_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch checkpoint, out of its wrapper.
+    """The tensors of a safetensors file or a torch checkpoint.
 
     Args:
-        key: of the state dict, where the file has several.
+        key: of the state dict, if the file has several.
 
     Raises:
-        InputError: no such file, not readable, a torch file that needs more than tensors, or
-            several state dicts, of which none was chosen.
+        InputError: no such file, an unreadable one, a torch file that pickles other objects, or
+            several state dicts and no `key`.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     if path.suffix == ".safetensors":
-        exchange.read_metadata(path)  # complains of a damaged file
+        exchange.read_metadata(path)  # raises if the file is damaged
         return load_safetensors(path.read_bytes())
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has no one exception for a damaged or foreign file
-        # of torch's advice on pickles that call functions, only the line with the reason
+    except Exception as error:  # torch raises many types for a damaged or foreign file
+        # keep the line with the reason, drop torch's long advice
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         raise InputError(
             f"{path}: not a readable checkpoint of tensors ({type(error).__name__}: {reason}). If "
-            f"you trust it, save its state dict alone with torch, as a file of its own"
+            f"you trust it, load it with torch and save only its state dict to a new file"
         ) from error
     content = _unwrapped(content, key, path)
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
@@ -416,32 +424,32 @@ def _unwrapped(content: Any, key: str | None, path: Path) -> Any:
         return content[key]
     if len(found) > 1:
         choices = " or ".join(f"key={name}" for name in found)
-        raise InputError(f"{path}: it has several state dicts: say which with {choices}")
+        raise InputError(f"{path}: it has several state dicts: choose one with {choices}")
     return content[found[0]] if found else content
 
 
-def explain(found: Found) -> str:
-    """What became of each tensor, for a reader."""
-    moved = {old: new for old, new in found.renamed.items() if old != new}
+def explain(backbone: ImportedBackbone) -> str:
+    """A line for each tensor that was renamed, left out or added, and the summary."""
+    moved = {old: new for old, new in backbone.renamed.items() if old != new}
     lines = [f"{old} -> {new}" for old, new in moved.items()]
-    lines += [f"{name} left out: not of the network that classifies" for name in found.left_out]
-    lines += [f"{name} is not in the source: 0" for name in found.added]
-    return "\n".join([*lines, summary(found)])
+    lines += [f"{name} left out: not in the classification network" for name in backbone.left_out]
+    lines += [f"{name} added: the source lacks it, set to 0" for name in backbone.added]
+    return "\n".join([*lines, summary(backbone)])
 
 
-def summary(found: Found) -> str:
-    """How many of a backbone's tensors came from where, and how far its logits are from there."""
-    tensors = len(found.model.state_dict())
-    if not found.renamed:
-        return f"{found.architecture}, {tensors} tensors"
-    kept = sum(old == new for old, new in found.renamed.items())
+def summary(backbone: ImportedBackbone) -> str:
+    """One line: how many tensors were kept, renamed, added and left out; the logits' difference."""
+    tensors = len(backbone.model.state_dict())
+    if not backbone.renamed:
+        return f"{backbone.architecture}, {tensors} tensors"
+    kept = sum(old == new for old, new in backbone.renamed.items())
     logits = (
         ""
-        if found.difference is None
-        else (f"; logits differ from the source's own by at most {found.difference:.3g}")
+        if backbone.difference is None
+        else f"; largest difference of the logits from the source's {backbone.difference:.3g}"
     )
     return (
-        f"{found.architecture}, {tensors} tensors: {kept} under their own names, "
-        f"{len(found.renamed) - kept} renamed, {len(found.added)} added; "
-        f"{len(found.left_out)} of the source left out{logits}"
+        f"{backbone.architecture}, {tensors} tensors: {kept} with the same name, "
+        f"{len(backbone.renamed) - kept} renamed, {len(backbone.added)} added; "
+        f"{len(backbone.left_out)} of the source left out{logits}"
     )

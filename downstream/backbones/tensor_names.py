@@ -1,6 +1,6 @@
-"""What a checkpoint of another library calls its tensors, put into timm's names.
+"""Translates tensor names of other libraries' checkpoints to timm's.
 
-A ResNet has the same tensors everywhere, and other names:
+A ResNet has the same tensors in every library, but other names:
 
 | style | differs from timm's in |
 | --- | --- |
@@ -10,8 +10,8 @@ A ResNet has the same tensors everywhere, and other names:
 | | pool in the shortcut of layer 1; `se_layer.conv1.conv`; the classifier is `head.fc` |
 | GluonCV: v1b, v1c, v1d, by `save_parameters` | a norm's weight and bias are `gamma` and `beta` |
 
-Other architectures have timm's names or do not fit. What is told apart here is told apart by names
-alone: whether a ResNet has its stride in the 1x1 or in the 3x3 convolution, no name says.
+Other architectures must have timm's names. Only names are compared: they do not tell whether a
+ResNet has its stride in the 1x1 or in the 3x3 convolution.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from collections.abc import Iterable
 
 from core.errors import InputError
 
-# under which a library keeps the network or the backbone; more than one may come together
+# prefixes of the network or the backbone; a name may have several
 PREFIXES = re.compile(r"(?:module\.|_orig_mod\.|backbone\.)*")
-# how many models an average was taken over (torch.optim.swa_utils): no weight
+# no weights: the number of models in an average (torch.optim.swa_utils)
 COUNTERS = ("n_averaged",)
 
 # modules of a deep stem in mmdet and mmseg, in mmpretrain, and in timm
@@ -41,27 +41,27 @@ GLUON_COUNTED = re.compile(r"(?:\w+_)?(?:conv|batchnorm|dense)\d+_[a-z_]+")
 
 
 def timm_names(names: Iterable[str], wanted: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Which tensor of a checkpoint is which of a timm model.
+    """Maps a checkpoint's tensor names to those of a timm model.
 
     Args:
-        names: of the checkpoint's tensors.
-        wanted: of the model's.
+        names: the checkpoint's names.
+        wanted: the model's names.
 
     Returns:
-        The checkpoint's names, each with timm's, or its own where nothing is known of it; and those
-        that belong to no network that classifies: where others lie below `backbone.`, a detector's
-        or segmenter's own parts.
+        The checkpoint's names mapped to timm's (unknown names to themselves), and the names that
+        are left out because they do not belong to the classification network: if other names start
+        with `backbone.`, the detector's or segmenter's own parts.
 
     Raises:
-        InputError: names that do not say enough.
+        InputError: the names are ambiguous.
     """
     wanted = set(wanted)
     prefixes = {name: PREFIXES.match(name)[0] for name in names}  # type: ignore[index]
     bare = {name: name[len(prefix) :] for name, prefix in prefixes.items()}
     if counted := next(filter(GLUON_COUNTED.fullmatch, bare.values()), None):
         raise InputError(
-            f"{counted}: names that GluonCV counts up are the same for v1c and v1d; load the file "
-            f"there, and save it again with save_parameters"
+            f"{counted}: GluonCV's numbered names are the same for v1c and v1d, expected the names "
+            f"that save_parameters writes: load the file in GluonCV and save it again"
         )
     within = any("backbone." in prefix for prefix in prefixes.values())
     left_out = [
@@ -71,7 +71,7 @@ def timm_names(names: Iterable[str], wanted: Iterable[str]) -> tuple[dict[str, s
         or (within and "backbone." not in prefixes[name] and not inner.startswith("head.fc."))
     ]
     kept = {name: inner for name, inner in bare.items() if name not in left_out}
-    # where all other shortcuts begin with a pool, layer 1's may be without one, as it pools nothing
+    # if all other shortcuts start with a pool, layer 1's may lack it, because its stride is 1
     first, later = "layer1.0.downsample", "layer2.0.downsample.2.weight"
     unpooled = f"{first}.2.weight" in wanted and {f"{first}.0.weight", later} <= set(kept.values())
     return {name: _timm_name(inner, wanted, unpooled) for name, inner in kept.items()}, left_out

@@ -1,8 +1,8 @@
-"""The one bridge from any checkpoint into mmdet, mmseg and the probes: strict, or it raises.
+"""Loads an exchange file strictly into the backbones of mmdet and mmseg and into the probes.
 
-Whatever the user names becomes an exchange file first. From that file a whole timm model is built
-and filled, one tensor of the file for each of the model; only then is it cut down to what a task
-needs. So no task can train from weights that were loaded in part.
+Every backbone becomes an exchange file first. The whole timm model is built and filled from that
+file, exactly one tensor of the file for each tensor of the model. Only then are layers removed that
+the task does not need. So no task can train from partly loaded weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pretrain.model.architectures import TimmModel
 
 @dataclass(frozen=True)
 class Loaded:
-    """A whole timm model with an exchange file's weights in it, and what the file says."""
+    """A whole timm model with an exchange file's weights, and the file's metadata."""
 
     model: TimmModel
     about: Exchange
@@ -37,14 +37,14 @@ class Loaded:
 
 
 def load(path: Path | str, **kwargs: Any) -> Loaded:
-    """The model of an exchange file, every tensor accounted for.
+    """The model of an exchange file, loaded strictly.
 
     Args:
         kwargs: further arguments of the model; `output_stride=8` dilates the last stages.
 
     Raises:
-        InputError: not an exchange file, or its tensors are not the architecture's; all that do
-            not fit are named. Or the architecture cannot be had with these arguments.
+        InputError: not an exchange file; its tensors do not match the architecture (the message
+            names each); or the architecture does not accept these arguments.
     """
     return _filled(path, *exchange.load_exchange(Path(path)), **kwargs)
 
@@ -56,9 +56,9 @@ def _filled(path: Path | str, tensors: dict[str, Tensor], about: Exchange, **kwa
         if "output_stride" not in kwargs:
             raise
         raise InputError(
-            f"{about.architecture} cannot be dilated, as the FCN needs it ({error}). ResNet, "
-            f"ResNeXt, RegNet, EfficientNet, MobileNet v1 and v2 and ConvNeXt can; this one goes "
-            f"into make probe, and with features of strides 4 to 32 into make detect DETECTOR=fpn"
+            f"{about.architecture} cannot be dilated, as the FCN requires ({error}). ResNet, "
+            f"ResNeXt, RegNet, EfficientNet, MobileNet v1 and v2 and ConvNeXt can. Use this one "
+            f"with make probe, or, if its features have strides 4 to 32, make detect DETECTOR=fpn"
         ) from error
     try:
         architectures.load_strictly(model, tensors)
@@ -70,7 +70,7 @@ def _filled(path: Path | str, tensors: dict[str, Tensor], about: Exchange, **kwa
 def identity_in_dilated_shortcuts(model: TimmModel) -> None:
     """Removes the 2 x 2 average pool of stride 1 that timm puts into dilated ResNet-D shortcuts.
 
-    mmseg and GluonCV, whose settings the papers' segmentation uses, have the identity there.
+    mmseg and GluonCV, whose settings the papers' segmentation uses, have no pool there.
     """
     for module in model.modules():
         shortcut: Any = getattr(module, "downsample", None)
@@ -80,31 +80,29 @@ def identity_in_dilated_shortcuts(model: TimmModel) -> None:
 
 
 def levels(model: TimmModel) -> list[dict[str, Any]]:
-    """The feature levels of a timm model, outermost first: channels, stride and module of each.
+    """The feature levels of a timm model, finest first: channels, stride and module of each.
 
     Raises:
-        InputError: an architecture without a pyramid of features.
+        InputError: the architecture has no feature pyramid.
     """
     info = getattr(model, "feature_info", None)
     if not info or not hasattr(model, "forward_intermediates"):
-        raise InputError(
-            f"{type(model).__name__} gives no pyramid of features: use a CNN of timm's"
-        )
+        raise InputError(f"{type(model).__name__} has no feature pyramid: use one of timm's CNNs")
     return [dict(level) for level in info]
 
 
 def dense(path: Path | str, output_stride: int = 32) -> Loaded:
-    """The model of an exchange file for pictures of any size, its last four levels a pyramid.
+    """The model of an exchange file for images of any size, its last four levels a pyramid.
 
     Args:
-        output_stride: 8 or 16 dilate the last stages; 32 leaves them.
+        output_stride: 8 or 16 dilate the last stages; 32 does not.
 
     Raises:
-        InputError: as `load` does; or the architecture has other levels, or is for one size.
+        InputError: as `load` does; or the architecture has other strides or a fixed image size.
     """
     tensors, about = exchange.load_exchange(Path(path))
     options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
-    # Swin's windows go over any size, if one asks
+    # Swin accepts any image size with strict_img_size=False
     fixed = getattr(timm.get_pretrained_cfg(about.architecture), "fixed_input_size", False)
     if fixed and "swin" in about.architecture:
         options["strict_img_size"], fixed = False, False
@@ -112,18 +110,18 @@ def dense(path: Path | str, output_stride: int = 32) -> Loaded:
     strides = [level["reduction"] for level in levels(loaded.model)]
     wanted = [min(stride, output_stride) for stride in (4, 8, 16, 32)]
     if fixed or strides[-4:] != wanted:
-        why = "takes pictures of one size" if fixed else f"has features of strides {strides}"
+        why = "takes images of one size" if fixed else f"has features of strides {strides}"
         raise InputError(
             f"{about.architecture} {why}; detectors and segmenters need strides {wanted} of "
-            f"pictures of any size. ResNets, RegNets, EfficientNets, ConvNeXts and Swins have "
-            f"these; make probe takes this one"
+            f"images of any size. Use a ResNet, RegNet, EfficientNet, ConvNeXt or Swin, or use "
+            f"this one with make probe"
         )
     identity_in_dilated_shortcuts(loaded.model)
     return loaded
 
 
 def shares_statistics() -> bool:
-    """Whether trained BN takes its statistics over all devices; torch can do so on GPUs only."""
+    """Whether to use synchronised batch norm, which torch supports on GPUs only."""
     return torch.cuda.is_available() and distributed.env_world() > 1
 
 
@@ -133,10 +131,10 @@ class TimmFeatures(BaseModule):
 
     Args:
         checkpoint: path of the exchange file.
-        out_levels: which of the feature levels come out, counted from the end: -1 is the last.
-        output_stride: 8 or 16 dilate the last stages; 32 leaves them.
-        frozen_stride: what the features of this stride are computed from is not trained; 4 freezes
-            a ResNet's stem and layer 1, 0 nothing.
+        out_levels: indices of the feature levels to return, counted from the end: -1 is the last.
+        output_stride: 8 or 16 dilate the last stages; 32 does not.
+        frozen_stride: freezes every layer that the features of this stride are computed from; 4
+            freezes a ResNet's stem and layer 1, 0 nothing.
         freeze_norm: every BN uses its running statistics, and its affine part is not trained.
 
     Forward: images [N, 3, H, W] to a tuple of features, one for each of `out_levels`.
@@ -165,11 +163,11 @@ class TimmFeatures(BaseModule):
         if freeze_norm:
             _freeze_norms(self.net)
         elif shares_statistics():
-            self.net = convert_sync_batchnorm(self.net)  # timm's: keeps activations inside norms
+            self.net = convert_sync_batchnorm(self.net)  # timm's keeps the norms' activations
         self.train()
 
     def init_weights(self) -> None:
-        """Nothing: the weights are in place. BaseModule's would call timm's and draw new ones."""
+        """Does nothing: BaseModule's would call timm's, which draws new weights."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         features = self.net.forward_intermediates(
@@ -186,9 +184,9 @@ class TimmFeatures(BaseModule):
 
 @MODELS.register_module()
 class TimmLastStage(BaseModule):
-    """Layer 4 of a timm ResNet as the head of Faster R-CNN's regions (its C4 form).
+    """Layer 4 of a timm ResNet as the region head of Faster R-CNN C4.
 
-    ResNet-D keeps its average-pool shortcut, which mmdet's own `ResLayer` does not have.
+    ResNet-D keeps its average-pool shortcut, which mmdet's own `ResLayer` lacks.
 
     Args:
         checkpoint: path of the exchange file.
@@ -205,8 +203,8 @@ class TimmLastStage(BaseModule):
         loaded = load(checkpoint)
         if [level["module"] for level in levels(loaded.model)][-2:] != ["layer3", "layer4"]:
             raise InputError(
-                f"{loaded.about.architecture} has no layer4 to split off for the C4 detector: use "
-                f"DETECTOR=fpn"
+                f"{loaded.about.architecture} has no layer3 and layer4, which the C4 detector "
+                f"needs: use DETECTOR=fpn"
             )
         self.layer4: nn.Module = loaded.model.layer4
         self.freeze_norm = freeze_norm
@@ -217,7 +215,7 @@ class TimmLastStage(BaseModule):
         self.train()
 
     def init_weights(self) -> None:
-        """Nothing: the weights are in place."""
+        """Does nothing: the weights are loaded."""
 
     def forward(self, regions: Tensor) -> Tensor:
         return self.layer4(regions)
@@ -247,21 +245,20 @@ def _norms_to_eval(module: nn.Module) -> None:
 def _parameters_up_to(model: TimmModel, stride: int, deepest: int) -> set[str]:
     """Names of the parameters that the features of a stride are computed from.
 
-    What a level is computed from is what its gradient reaches, however a model is put together.
+    These are the parameters that get a gradient from the features, for any architecture.
 
     Args:
         deepest: index of the deepest level that the model still has.
 
     Raises:
-        InputError: no level has this stride, or the deepest is not computed from that level, so
-            that freezing it would leave next to nothing to train.
+        InputError: no level has this stride; or the deepest level does not use all the parameters
+            of that level, so freezing them would be wrong for this architecture.
     """
     strides = [level["reduction"] for level in levels(model)]
     if stride not in strides:
         raise InputError(
-            f"{type(model).__name__} has no features of stride {stride} to freeze up to; its "
-            f"strides are {', '.join(map(str, sorted(set(strides))))} "
-            f"(model.backbone.frozen_stride)"
+            f"model.backbone.frozen_stride={stride}: {type(model).__name__} has no features of "
+            f"this stride; it has {', '.join(map(str, sorted(set(strides))))}"
         )
     features = model.eval().forward_intermediates(
         torch.zeros(1, 3, 128, 128),
@@ -280,8 +277,8 @@ def _parameters_up_to(model: TimmModel, stride: int, deepest: int) -> set[str]:
     frozen = reached(features[0])
     if not frozen <= reached(features[-1]):
         raise InputError(
-            f"the features of {type(model).__name__} do not build on those of stride {stride}: "
-            f"freeze none, by OPTIONS=model.backbone.frozen_stride=0"
+            f"the last features of {type(model).__name__} are not computed from those of stride "
+            f"{stride}: freeze nothing, with OPTIONS=model.backbone.frozen_stride=0"
         )
     return frozen
 

@@ -35,14 +35,14 @@ def run(run: DownstreamRun) -> None:
         classes=len(voc.class_names(found, root)),
     )
 
-    def metrics(scores: dict[str, float], pictures: int) -> dict[str, record.Metric]:
+    def metrics(scores: dict[str, float], images: int) -> dict[str, record.Metric]:
         split = " + ".join(f"{year} {part}".strip() for year, part in found.parts["test"])
         return {
             name: record.Metric(
                 value=scores[name],
                 unit="%",
                 split=split,
-                samples=pictures,
+                samples=images,
                 detail=f"{how}, mean over classes, last epoch",
             )
             for name, how in (
@@ -56,7 +56,7 @@ def run(run: DownstreamRun) -> None:
 
 
 def build_config(run: DownstreamRun, found: Config) -> Config:
-    """The detector's config with the backbone, the data and the protocol's size in it."""
+    """The detector's config for a backbone, a dataset and a protocol."""
     from core.runtime import distributed
     from downstream.detection import voc
 

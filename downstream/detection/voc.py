@@ -23,11 +23,10 @@ from pretrain.images.datasets import missing
 
 @DATASETS.register_module()
 class VocLayout(XMLDataset):
-    """Pictures and boxes in VOC's layout, with its treatment of difficult objects.
+    """Images and boxes in VOC's layout, with VOC's rules for difficult objects.
 
-    Objects marked difficult are trained on like any other; in a test they count neither for nor
-    against a detector. Boxes without an area would make mmdet's box loss NaN: they are left out
-    of training, and their number is logged.
+    Objects marked difficult are used in training and ignored in the test. Boxes without an area
+    would make mmdet's box loss NaN: they are left out of training, and their number is logged.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -45,7 +44,7 @@ class VocLayout(XMLDataset):
         names = {obj.findtext("name") for obj in raw_ann_info.findall("object")}
         if strange := sorted(str(name) for name in names - set(self.metainfo["classes"])):
             raise InputError(
-                f"{self.ann_file}: an object of class {strange[0]!r}, which is none of "
+                f"{self.ann_file}: an object of class {strange[0]!r}, expected one of "
                 f"{', '.join(self.metainfo['classes'])}"
             )
         instances = super()._parse_instance_info(raw_ann_info, minus_one)
@@ -60,10 +59,10 @@ class VocLayout(XMLDataset):
 
 @METRICS.register_module()
 class VocMap(BaseMetric):
-    """Mean average precision at IoU 0.5 in percent, by VOC's rules, and COCO's AP as an extra.
+    """Mean average precision at IoU 0.5 in percent, by VOC's rules, and COCO's AP.
 
-    VOC2007 takes the mean of the precision at the recalls 0, 0.1 ... 1, VOC2012 the whole area
-    under the curve. Classes without an object in the test set do not count.
+    VOC2007 takes the mean precision at the recalls 0, 0.1 ... 1, VOC2012 the area under the
+    precision-recall curve. Classes without an object in the test set are left out.
 
     Args:
         keep: file for the detections of every image (`core.metrics.detection.save`).
@@ -99,11 +98,10 @@ class VocMap(BaseMetric):
 def dataset_configs(
     data: Config, data_root: Path, role: str, pipeline: Sequence[dict]
 ) -> list[dict]:
-    """mmdet's configs of the parts of a split: "train" or "test".
+    """mmdet's dataset configs for the parts of a split: "train" or "test".
 
     Raises:
-        InputError: a folder or list is missing, or the lists name another number of pictures than
-            the config pins.
+        InputError: a folder or file is missing, or the number of images is not the config's.
     """
     root = data_root / data.root
     if not root.is_dir():
@@ -122,7 +120,7 @@ def dataset_configs(
                 folder / "Annotations" / f"{name}.xml",
             ):
                 if not path.is_file():
-                    raise missing(path, f"named in {listing}, but not there", data)
+                    raise missing(path, f"no such file, but {listing} names it", data)
         found += len(names)
         configs.append(
             dict(
@@ -137,12 +135,12 @@ def dataset_configs(
             )
         )
     if found != data.sizes[role]:
-        raise missing(root, f"{role} has {found} pictures, expected {data.sizes[role]}", data)
+        raise missing(root, f"{role} has {found} images, expected {data.sizes[role]}", data)
     return configs
 
 
 def part_sizes(data: Config, data_root: Path, role: str) -> list[int]:
-    """Pictures of each part of a split."""
+    """Number of images in each part of a split."""
     root = data_root / data.root
     listings = [
         root / year / "ImageSets" / "Main" / f"{part}.txt" for year, part in data.parts[role]
@@ -151,7 +149,7 @@ def part_sizes(data: Config, data_root: Path, role: str) -> list[int]:
 
 
 def class_names(data: Config, root: Path) -> tuple[str, ...]:
-    """The set's classes in order: from its config, or, where that leaves them open, classes.txt."""
+    """The dataset's classes in order: from its config, or else from its classes.txt."""
     if data.classes is not None:
         return tuple(data.classes)
     listing = root / "classes.txt"
@@ -161,7 +159,7 @@ def class_names(data: Config, root: Path) -> tuple[str, ...]:
 
 
 def fingerprint_parts(data: Config, data_root: Path) -> list[Path]:
-    """The files that make a set what it is: lists, annotations and pictures of all its parts."""
+    """The files of a dataset's fingerprint: lists, annotations and images of all its parts."""
     root = data_root / data.root
     files = []
     for role in ("train", "test"):

@@ -1,6 +1,6 @@
-"""What mmcv, mmengine, mmdet and mmseg need to be told, all in one place.
+"""Patches and settings that make mmcv, mmengine, mmdet and mmseg usable.
 
-`prepare()` comes before anything of mmdet or mmseg is imported.
+Call `prepare()` before importing anything from mmdet or mmseg.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ OPS = "mmcv._ext"
 
 
 def prepare(scope: str | None = None) -> None:
-    """Makes the stock configs and models of mmdet and mmseg usable; may be called again.
+    """Makes the stock configs and models of mmdet and mmseg usable; repeated calls are harmless.
 
     Args:
-        scope: "mmdet" or "mmseg", to look unprefixed names of configs up there first.
+        scope: "mmdet" or "mmseg": the registry searched first for names without a prefix.
     """
-    # PyPI's mmcv has no compiled operators; where somebody compiled them, theirs are used
+    # PyPI's mmcv has no compiled operators; if mmcv was compiled locally, its own are used
     if OPS not in sys.modules and importlib.util.find_spec(OPS) is None:
         sys.modules[OPS] = _Operators(OPS)
-    # mmengine looks `mmseg::` configs up under the name of the original distribution
+    # mmengine resolves `mmseg::` configs by the name of the original distribution
     mmengine.config.utils.MODULE2PACKAGE["mmseg"] = _distribution_of_mmseg()
     warnings.filterwarnings("ignore", message=".*reduce_zero_label.*")
-    # their imports print which optional packages they would also have liked
+    # their imports print a line for each optional package that is missing
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         import mmdet.utils
         import mmseg.utils
@@ -57,7 +57,7 @@ def _distribution_of_mmseg() -> str:
 
 
 class _Operators(ModuleType):
-    """Stands in for `mmcv._ext`: NMS by torchvision, and a clear error for any other operator."""
+    """Replaces `mmcv._ext`: torchvision's NMS, and a clear error for any other operator."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -70,19 +70,19 @@ class _Operators(ModuleType):
 
         def unavailable(*args: Any, **kwargs: Any) -> None:
             raise RuntimeError(
-                f"mmcv's operator {operator} needs a compiled mmcv; this one was installed without "
-                f"its extension (RoIAlign runs with use_torchvision=True)"
+                f"mmcv's operator {operator} needs a compiled mmcv; the installed one has no "
+                f"compiled extension (RoIAlign works with use_torchvision=True)"
             )
 
         return unavailable
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Indices of the boxes that greedy non-maximum suppression keeps, by descending score.
+    """Indices of the boxes that non-maximum suppression keeps, by descending score.
 
     Args:
         boxes: [N, 4] as x1, y1, x2, y2; scores: [N].
-        offset: added to widths and heights: 1 where a box includes its last pixel.
+        offset: added to widths and heights: 1 if a box includes its last pixel.
     """
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])

@@ -1,10 +1,10 @@
-"""What lets mmengine's Runner go on from any iteration as if it had never been stopped.
+"""Exact resume for mmengine's Runner: an interrupted run ends with the same bytes.
 
-As in pretraining, whatever is random follows from the seed and the place where it is drawn
-(`pretrain.streams`): the order of an epoch from the epoch, the augmentation of a sample from the
-epoch and its index, what layers and samplers of regions draw from the iteration and the process. So
-the iteration with its weights, optimiser and schedules is all that a state has to hold, and no
-batch is read twice. mmengine's own resumption keeps no random state and starts at an epoch.
+As in pretraining, all randomness is derived from the seed (`core.runtime.rng`): the sample order
+from the epoch, the augmentation from the epoch and the sample's index, and what layers and region
+samplers draw from the iteration and the process. A saved state therefore needs only the iteration,
+weights, optimiser and schedules, and no batch is read twice. mmengine's own resume saves no random
+state and restarts at an epoch.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from core.runtime.signals import StopRequest
 from core.runtime.step_monitor import StepMonitor
 from pretrain.images import loader
 
-ADVICE = "lower optim_wrapper.optimizer.lr"  # to whoever has a training that diverges
-SAVE_EVERY = 1000  # iterations between states; there is one at the end of each epoch besides
+ADVICE = "lower optim_wrapper.optimizer.lr"  # when the training diverges
+SAVE_EVERY = 1000  # iterations between states; the end of each epoch saves one too
 
 FUNCTIONS.register_module(module=loader.ignore_stop_signals)
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds the generators that transforms and models of OpenMMLab draw from.
+    """Seeds the generators that OpenMMLab's transforms and models use.
 
     Args:
         seed: below 2^63.
@@ -48,13 +48,13 @@ def seed_everything(seed: int) -> None:
 
 
 @DATASETS.register_module()
-class Placed(Dataset):
-    """A data set whose augmentation of a sample follows from the seed, the epoch and its index.
+class SeededDataset(Dataset):
+    """A dataset that seeds the augmentation of each sample from the seed, the epoch and its index.
 
-    It is indexed with places: epoch x samples + index. So the number of workers changes nothing.
+    Its indices hold the epoch too: epoch * samples + index. The number of workers changes nothing.
 
     Args:
-        dataset: config of the set.
+        dataset: config of the wrapped dataset.
     """
 
     def __init__(self, dataset: dict, seed: int) -> None:
@@ -68,20 +68,20 @@ class Placed(Dataset):
     def __len__(self) -> int:
         return len(self.inner)
 
-    def get_data_info(self, place: int) -> dict:
-        return self.inner.get_data_info(place % len(self))
+    def get_data_info(self, epoch_index: int) -> dict:
+        return self.inner.get_data_info(epoch_index % len(self))
 
-    def __getitem__(self, place: int) -> dict:
-        epoch, index = divmod(place, len(self))
+    def __getitem__(self, epoch_index: int) -> dict:
+        epoch, index = divmod(epoch_index, len(self))
         seed_everything(rng.torch_seed("sample", self.seed, epoch, index))
         return self.inner[index]
 
 
 @DATA_SAMPLERS.register_module()
-class PlacedSampler(Sampler):
-    """The places of one process in an epoch: a permutation that follows from seed and epoch.
+class SeededSampler(Sampler):
+    """One process's indices into a `SeededDataset` for an epoch, shuffled from seed and epoch.
 
-    Where the processes do not divide the set, its first samples in this order come twice.
+    If the samples do not divide evenly among the processes, the first ones are repeated.
     """
 
     def __init__(self, dataset: Sized, seed: int) -> None:
@@ -100,50 +100,58 @@ class PlacedSampler(Sampler):
 
 
 @DATA_SAMPLERS.register_module()
-class PlacedBatches(BatchSampler):
-    """The batches of an epoch from a given one on; those before are counted and not read.
+class ResumableBatches(BatchSampler):
+    """The batches of an epoch, from a given batch on; skipped batches are never read.
 
     Args:
-        by: a batch sampler of OpenMMLab's that groups the samples, in place of torch's.
+        by: name of an OpenMMLab batch sampler to use instead of torch's.
     """
 
     def __init__(
         self,
-        sampler: PlacedSampler,
+        sampler: SeededSampler,
         batch_size: int,
         drop_last: bool = False,
         by: str | None = None,
     ) -> None:
         super().__init__(sampler, batch_size, drop_last)
-        self.places = sampler
+        self.seeded_sampler = sampler
         self.by = by
         self.start = 0
 
     def go_to(self, epoch: int, start: int) -> None:
-        """Makes the next iteration begin at a batch of an epoch."""
-        self.places.epoch, self.start = epoch, start
+        """Sets the epoch, and the batch that the next iteration starts at."""
+        self.seeded_sampler.epoch, self.start = epoch, start
 
     def __iter__(self) -> Iterator[list[int]]:
         batches = super().__iter__()
         if self.by is not None:
-            kind = dict(type=self.by, sampler=self.places, batch_size=self.batch_size)
-            batches = iter(DATA_SAMPLERS.build(kind | dict(drop_last=self.drop_last)))
+            batches = iter(
+                DATA_SAMPLERS.build(
+                    dict(
+                        type=self.by,
+                        sampler=self.seeded_sampler,
+                        batch_size=self.batch_size,
+                        drop_last=self.drop_last,
+                    )
+                )
+            )
         return islice(batches, self.start, None)
 
 
 @LOOPS.register_module()
 class ResumableLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, which can begin within one.
+    """mmengine's loop over epochs, able to start in the middle of one.
 
-    After each iteration and each epoch, once they are counted, it calls hooks of its own:
-    `between_iterations` and `between_epochs`.
+    It adds two hook points: `between_iterations` and `between_epochs`, called after the iteration
+    or epoch counter has advanced.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if len(self.dataloader) == 0:
             raise InputError(
-                f"{len(self.dataloader.dataset)} training pictures do not fill one batch of "
+                f"{len(self.dataloader.dataset)} training images do not fill one batch of "
                 f"{self.dataloader.batch_sampler.batch_size} on each of {distributed.world()} "
                 f"devices: lower train_dataloader.batch_size"
             )
@@ -161,44 +169,44 @@ class ResumableLoop(EpochBasedTrainLoop):
         self.runner.call_hook("between_epochs")
 
 
-def plain_model(runner: Runner) -> nn.Module:
-    """A Runner's model without what distributes it."""
+def unwrapped_model(runner: Runner) -> nn.Module:
+    """A Runner's model without its DistributedDataParallel wrapper."""
     return runner.model.module if hasattr(runner.model, "module") else runner.model
 
 
-class Keeper(Hook):
-    """Saves states, goes on from the newest, and stops when asked or when the loss is not finite.
+class ExactResumeHook(Hook):
+    """Saves states, resumes from the newest, and stops on request or on a loss that is not finite.
 
     Args:
-        out: the run's folder, where the states lie.
-        account: what else a state holds: its `state()` gives plain values, its `load()` takes them.
+        out: the run directory, which holds the states.
+        progress: saved with each state, by its `state_dict()` and `load_state_dict()`.
     """
 
-    priority = "HIGHEST"  # before mmengine notes the iteration that a run begins at
+    priority = "HIGHEST"  # resume before mmengine notes the first iteration
 
     def __init__(
-        self, out: Path, seed: int, request: StopRequest, device: torch.device, account: Any
+        self, out: Path, seed: int, request: StopRequest, device: torch.device, progress: Any
     ) -> None:
         self.out, self.seed, self.request, self.device = out, seed, request, device
-        self.account = account
+        self.progress = progress
         self.monitor = StepMonitor(device)
 
     @property
     def name(self) -> str:
-        """As lines of the log call the run: "detect/best"."""
+        """The run's name in log lines: "detect/best"."""
         return "/".join(self.out.parts[-3:-1])
 
     def before_train(self, runner: Runner) -> None:
-        """Goes on from the newest state, if there is one.
+        """Resumes from the newest state, if there is one.
 
         Raises:
             InputError: every state is damaged.
-            RunError: the processes do not see the same one.
+            RunError: the processes found different states.
         """
         state = resume_state.load_common_state(self.out, self.device, "iter")
         if state is None:
             return
-        plain_model(runner).load_state_dict(state["state_dict"])
+        unwrapped_model(runner).load_state_dict(state["state_dict"])
         runner.optim_wrapper.load_state_dict(state["optimizer"])
         for scheduler, values in zip(
             runner.param_schedulers, state["param_schedulers"], strict=True
@@ -207,14 +215,12 @@ class Keeper(Hook):
         loop = runner.train_loop
         loop._iter, loop._epoch = state["iter"], state["epoch"]
         runner.optim_wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
-        self.account.load(state["account"])
+        self.progress.load_state_dict(state["progress"])
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        seed_everything(
-            rng.torch_seed("layers", self.seed, runner.iter, distributed.rank()),
-        )
+        seed_everything(rng.torch_seed("layers", self.seed, runner.iter, distributed.rank()))
 
     def after_train_iter(
         self,
@@ -227,11 +233,11 @@ class Keeper(Hook):
         self.loss = outputs["loss"].detach()
 
     def between_iterations(self, runner: Runner) -> None:
-        """Looks at the iteration that is over; on a GPU its loss is looked at after the next one.
+        """Checks the last loss (on a GPU, the one before it), saves a state, stops on request.
 
         Raises:
             Diverged: the loss is not finite.
-            Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
+            Interrupted: SIGTERM or SIGUSR1 arrived; the state is saved.
         """
         status = self.monitor.check(self.loss, bool(self.request))
         if not status.finite:
@@ -240,7 +246,7 @@ class Keeper(Hook):
                 f"{ADVICE}; the newest saved state is from before"
             )
         if runner.iter % len(runner.train_dataloader) == 0:
-            return  # the end of the epoch saves, with its schedules a step on
+            return  # between_epochs saves, after the schedules have advanced
         if status.stop_requested or runner.iter % SAVE_EVERY == 0:
             self.save(runner)
         if status.stop_requested:
@@ -264,24 +270,24 @@ class Keeper(Hook):
         data_batch: dict | None = None,
         outputs: Any = None,
     ) -> None:
-        # the processes' shares of a test are equally long: torch's sampler fills them up
+        # every process tests equally many samples (torch's sampler pads), so none waits forever
         if any(distributed.from_all(bool(self.request))):
             self.request.end_run(self.name, "the training, in the test")
 
     def save(self, runner: Runner) -> None:
-        """Called by all processes at the same iteration; the first one writes.
+        """Saves a state: every process calls it at the same iteration, the first one writes.
 
-        `state_dict` is where mmengine's `load_checkpoint` looks for a model's weights.
+        mmengine's `load_checkpoint` reads the weights from the key `state_dict`.
 
         Raises:
-            Diverged: in all of them, if a weight is not finite.
+            Diverged: a weight is not finite; raised in every process.
         """
         state = {
             "iter": runner.iter,
             "epoch": runner.epoch,
-            "state_dict": plain_model(runner).state_dict(),
+            "state_dict": unwrapped_model(runner).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "param_schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
-            "account": self.account.state(),
+            "progress": self.progress.state_dict(),
         }
         resume_state.save_state(self.out, runner.iter, state, ADVICE)

@@ -1,4 +1,4 @@
-"""What a downstream training took, and the line that it prints an epoch."""
+"""Counts the samples and seconds of a downstream training, and prints a line per epoch."""
 
 from __future__ import annotations
 
@@ -12,38 +12,36 @@ from mmengine.runner import Runner
 
 from core.runtime import distributed
 from downstream.backbones import checks
-from downstream.openmmlab.exact_resume import plain_model
+from downstream.openmmlab.exact_resume import unwrapped_model
 
 COUNTS = ("sha256_in_model", "samples", "seconds", "epoch_samples", "epoch_seconds", "losses")
 
 
-class Meter(Hook):
-    """Counts training samples and seconds, over resumptions too, and prints a line an epoch.
+class ProgressHook(Hook):
+    """Counts training samples and seconds across resumes, and prints a line per epoch.
 
     Before the first iteration it stops a run whose model does not hold the checkpoint's weights.
-    After training it gives all processes the first one's running statistics: each has seen batches
-    of its own, and the test is of one model.
+    After training it copies the first process's batch-norm statistics to the others: each process
+    saw other batches, but one model is tested.
     """
 
     def __init__(self, name: str, exchange: Path) -> None:
         self.name, self.exchange = name, exchange
         self.sha256_in_model = ""
-        self.samples, self.seconds = 0, 0.0  # trained
+        self.samples, self.seconds = 0, 0.0  # of the whole training
         self.epoch_samples, self.epoch_seconds = 0, 0.0
-        self.loss, self.losses = torch.zeros((), dtype=torch.float64), 0  # sum of so many
-        self.began = time.perf_counter()  # moved into the past by what earlier processes took
+        self.loss, self.losses = torch.zeros((), dtype=torch.float64), 0  # their sum, their count
+        self.began = time.perf_counter()  # minus the time before the run was resumed
 
     def wall(self) -> float:
-        """Seconds that the run has taken, over all processes that it took one after the other."""
+        """Seconds the run has taken, including the time before it was resumed."""
         return time.perf_counter() - self.began
 
-    def state(self) -> dict[str, Any]:
-        """What a saved state holds of it."""
+    def state_dict(self) -> dict[str, Any]:
         counts = {name: getattr(self, name) for name in COUNTS}
         return counts | {"loss": self.loss.item(), "wall": self.wall()}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Takes up what an earlier process has counted."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in COUNTS:
             setattr(self, name, state[name])
         self.loss = torch.tensor(state["loss"], dtype=torch.float64)
@@ -52,14 +50,14 @@ class Meter(Hook):
     def before_train(self, runner: Runner) -> None:
         if runner.iter > 0:
             return
-        model = plain_model(runner)
-        count, unused = checks.account(model, self.exchange)
+        model = unwrapped_model(runner)
+        count, unused = checks.check_weights(model, self.exchange)
         self.sha256_in_model = checks.sha256_in(model)
-        difference = checks.agreement(model, self.exchange)
+        difference = checks.feature_difference(model, self.exchange)
         if distributed.rank() == 0:
             print(
-                f"{count} tensors of {self.exchange} in place, {len(unused)} unused; its features "
-                f"differ by at most {difference:.2g}",
+                f"{count} tensors of {self.exchange} loaded, {len(unused)} unused; largest "
+                f"difference of the features {difference:.2g}",
                 flush=True,
             )
 
@@ -91,7 +89,7 @@ class Meter(Hook):
         self.epoch_seconds += seconds
 
     def after_train_epoch(self, runner: Runner) -> None:
-        loss = self.loss.item() / self.losses  # also waits for the device
+        loss = self.loss.item() / self.losses  # item() also waits for the device
         self._count(0, time.perf_counter() - self.last)
         if distributed.rank() == 0:
             print(

@@ -1,4 +1,4 @@
-"""mmengine's Runner, for detection and segmentation alike: configured, run, measured, recorded."""
+"""Configures, runs and records mmengine's Runner, for detection and segmentation."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from core.runtime import distributed, signals
 from core.runtime.tracking import PlainConfig, backends
 from downstream.backbones import checks, timm_features
 from downstream.backbones.timm_features import Loaded
-from downstream.openmmlab.exact_resume import Keeper
-from downstream.openmmlab.progress import Meter
-from downstream.task import DownstreamRun, finish, plain, without_paths
+from downstream.openmmlab.exact_resume import ExactResumeHook
+from downstream.openmmlab.progress import ProgressHook
+from downstream.task import DownstreamRun, finish, to_json, without_paths
 from pretrain.images import loader
 
 RUNNER_KEYS = (
     *("model", "train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"),
     *("test_dataloader", "test_cfg", "test_evaluator"),
 )
-OWN_KEYS = ("limit", "multi_scale")  # of a task's config, for us
-# Of a task's config, what a protocol may change; other names at the top are used up by mmengine.
+OWN_KEYS = ("limit", "multi_scale")  # keys of a task's config that mmengine does not know
+# The keys that a protocol may change. Other top-level names are only used while a config is read.
 OVERLAID = (*RUNNER_KEYS, *OWN_KEYS, "train_pipeline", "test_pipeline", "total_batch_size")
 
 
 @HOOKS.register_module()
-class OpenLogger(LoggerHook):
-    """mmengine's, but that the curves stay open after the training: the test is of the same run."""
+class PersistentLoggerHook(LoggerHook):
+    """mmengine's LoggerHook, but it leaves the tracker open: the test reports to the same run."""
 
     def after_run(self, runner: Runner) -> None:
         """Nothing."""
 
 
 def read_config(folder: str, name: str, overlay: Mapping[str, Any], world: int) -> Config:
-    """A task's config, as large as the protocol makes it, for so many devices.
+    """A task's config with a protocol's changes, its batch divided among the devices.
 
     Args:
         folder, name: configs/<folder>/<name>.py.
         overlay: the protocol's section for the task: values by dotted names.
-        world: devices, over which the batch is divided. Where it is smaller than they are many,
-            each takes one image, and the learning rate grows in proportion.
+        world: number of devices. If the batch has fewer images than that, each device takes one
+            image and the learning rate grows in proportion.
 
     Raises:
-        InputError: no such config, or a name of the overlay that is not in it.
+        InputError: no such config, or the overlay names a setting that it does not have.
     """
     names = [n for n in configs.names(folder) if not n.startswith("_")]
     if name not in names:
@@ -73,8 +73,8 @@ def read_config(folder: str, name: str, overlay: Mapping[str, Any], world: int) 
 def fill_backbone(cfg: Config, exchange: Path, loaded: Loaded) -> None:
     """Puts a backbone and its preprocessing into a task's model config.
 
-    Pictures are read as BGR and turned to RGB, then normalised with the checkpoint's moments.
-    Random weights are trained as a whole: frozen ones would only flatter the others.
+    Images are read as BGR, converted to RGB and normalised with the checkpoint's mean and std.
+    Nothing of a random backbone is frozen: frozen random layers would be an unfair baseline.
     """
     parts = [cfg.model.backbone]
     if "shared_head" in cfg.model.get("roi_head", {}):
@@ -91,18 +91,18 @@ def fill_backbone(cfg: Config, exchange: Path, loaded: Loaded) -> None:
 
 
 def override(cfg: Config, options: Sequence[str], top: Sequence[str] | None = None) -> None:
-    """`change`, by the key=value words of the user."""
+    """Applies the user's KEY=VALUE options with `change`."""
     change(cfg, configs.parse_options(list(options)), top)
 
 
 def change(cfg: Config, values: Mapping[str, Any], top: Sequence[str] | None = None) -> None:
-    """Sets single values by their dotted names; a number in one is a place in a list.
+    """Sets values by dotted names, in which a number is an index into a list.
 
     Args:
-        top: the keys that may be set or entered at the top of the config; without it, all.
+        top: the top-level keys that may be changed; None allows all.
 
     Raises:
-        InputError: a name that is not there, or no number where there is one.
+        InputError: an unknown name, or a number would be replaced by something else.
     """
     for key, value in values.items():
         if top is not None and (first := key.partition(".")[0]) not in top:
@@ -123,23 +123,23 @@ def change(cfg: Config, values: Mapping[str, Any], top: Sequence[str] | None = N
 def limit_training(
     cfg: Config, sizes: dict[str, int], split: str, parts: Sequence[int] | None = None
 ) -> dict[str, int]:
-    """Cuts the training set down to `cfg.limit` pictures, if that is set.
+    """Keeps only `cfg.limit` training images, for a debug run; does nothing if it is None.
 
     Args:
-        sizes: pictures of each split; `split` is the training one.
-        parts: pictures of each of its parts, if it has several. Each gives its first ones, as many
-            as are its share.
+        sizes: number of images per split; `split` is the training split.
+        parts: number of images in each part of that split, if it has several. Each part keeps its
+            first images, in proportion to its size.
 
     Returns:
-        The sizes as they are then.
+        The new sizes.
 
     Raises:
-        InputError: the limit is no positive number.
+        InputError: the limit is below 1.
     """
     if cfg.limit is None or cfg.limit >= sizes[split]:
         return sizes
     if cfg.limit < 1:
-        raise InputError(f"limit={cfg.limit}: expected at least 1 training picture")
+        raise InputError(f"limit={cfg.limit}: expected at least 1 training image")
     dataset = cfg.train_dataloader.dataset
     if parts is None:
         dataset.indices = cfg.limit
@@ -152,27 +152,27 @@ def limit_training(
 
 
 def runner_config(cfg: Config, run: DownstreamRun, scope: str) -> PlainConfig:
-    """The Runner's own config: the task's parts, and hooks, logs and seed that are ours."""
+    """The config of mmengine's Runner: the task's parts, and our hooks, logs and seed."""
     parts = copy.deepcopy({key: cfg[key] for key in RUNNER_KEYS})
     for name in ("train_dataloader", "test_dataloader"):
         parts[name].num_workers = run.workers
         parts[name].worker_init_fn = dict(type="ignore_stop_signals")
     training = parts["train_dataloader"]
-    training.dataset = dict(type="Placed", seed=run.seed, dataset=training.dataset)
+    training.dataset = dict(type="SeededDataset", seed=run.seed, dataset=training.dataset)
     parts["test_evaluator"].keep = str(run.out / run.task.kept_in.name)
     return PlainConfig(
         parts
         | dict(
             default_scope=scope,
             work_dir=str(run.out / "work"),
-            # the process group is formed already; mmengine is only told that there is one
+            # the process group exists already; this only tells mmengine so
             launcher="pytorch" if "RANK" in os.environ else "none",
             model_wrapper_cfg=_wrapper() if "RANK" in os.environ else None,
             randomness=dict(seed=run.seed),
             log_level="ERROR",
             default_hooks=dict(
-                logger=dict(type="OpenLogger", interval=20),
-                checkpoint=None,  # the Keeper's states take its place
+                logger=dict(type="PersistentLoggerHook", interval=20),
+                checkpoint=None,  # ExactResumeHook saves instead
             ),
             env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0)),
             visualizer=dict(
@@ -187,13 +187,13 @@ def runner_config(cfg: Config, run: DownstreamRun, scope: str) -> PlainConfig:
 
 
 def _wrapper() -> dict[str, Any]:
-    """DistributedDataParallel on this process's device; mmengine's default would want a GPU."""
+    """DistributedDataParallel on this process's device; mmengine's default requires a GPU."""
     devices = [int(os.environ["LOCAL_RANK"])] if torch.cuda.is_available() else None
     return dict(type="MMDistributedDataParallel", device_ids=devices, broadcast_buffers=False)
 
 
 def fingerprint(files: Sequence[Path], root: Path) -> str:
-    """SHA-256 over the names and sizes of files, and the contents of those that are text."""
+    """SHA-256 over the names and sizes of files, and the contents of text files."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
@@ -210,26 +210,28 @@ def train_and_test(
     metrics: Callable[[dict[str, float], int], dict[str, record.Metric]],
     test: Callable[[Runner], dict[str, float]] = Runner.test,
 ) -> None:
-    """Trains, tests the last epoch, and writes the record; a finished run is left as it is.
+    """Trains, tests the last epoch, and writes the record; does nothing if the run is finished.
 
     Args:
-        scope: "mmdet" or "mmseg", whose registry the config's names are of.
-        metrics: turns what the evaluator found, and the number of test pictures, into the record's.
-        test: finds that with the trained model.
+        scope: "mmdet" or "mmseg": the registry that the config's names belong to.
+        metrics: makes the record's metrics from the evaluator's scores and the number of test
+            images.
+        test: evaluates the trained model and returns the evaluator's scores.
 
     Raises:
-        InputError: the weights are not in place, or the loss is not finite.
-        Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
+        InputError: the model does not hold the backbone's weights.
+        Diverged: the loss is not finite.
+        Interrupted: SIGTERM or SIGUSR1 arrived; the state is saved.
     """
     loaded = timm_features.load(run.exchange)
-    settings = without_paths(plain({k: cfg[k] for k in (*RUNNER_KEYS, *OWN_KEYS) if k in cfg}))
-    meter = Meter("/".join(run.out.parts[-3:-1]), run.exchange)
+    settings = without_paths(to_json({k: cfg[k] for k in (*RUNNER_KEYS, *OWN_KEYS) if k in cfg}))
+    progress = ProgressHook("/".join(run.out.parts[-3:-1]), run.exchange)
     with signals.catch_stop_signals() as request, distributed.process_group() as device:
         if not run.unfinished([settings, loaded.sha256, dataset.fingerprint]):
             return
         runner = Runner.from_cfg(runner_config(cfg, run, scope))
-        runner.register_hook(Keeper(run.out, run.seed, request, device, meter))
-        runner.register_hook(meter)
+        runner.register_hook(ExactResumeHook(run.out, run.seed, request, device, progress))
+        runner.register_hook(progress)
         runner.train()
         with loader.report_dead_workers(run.workers):
             found = metrics(test(runner), len(runner.test_dataloader.dataset))
@@ -241,10 +243,12 @@ def train_and_test(
         run,
         loaded,
         checks.unused_by_features(loaded.about),
-        sha256_in_model=meter.sha256_in_model,
+        sha256_in_model=progress.sha256_in_model,
         dataset=dataset,
         config=settings,
         metrics=found,
-        cost=distributed.cost(device, meter.wall(), meter.samples / meter.seconds, devices=devices),
+        cost=distributed.cost(
+            device, progress.wall(), progress.samples / progress.seconds, devices=devices
+        ),
         outputs=sorted(run.out.glob("*.npz")),
     )

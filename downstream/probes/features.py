@@ -1,8 +1,7 @@
-"""Pooled features of a frozen backbone: extracted once, by all processes, and kept for every probe.
+"""Pooled features of a frozen backbone, extracted once and shared by all probes of a dataset.
 
-They lie at `runs/<protocol>/features/<key>.npy`, memory-mapped when they are read, where the key is
-a hash of all that decides them: weights, images and the transform. So every probe of a backbone on
-a data set shares them.
+They are saved as `runs/<protocol>/features/<key>.npy` and read as memory maps. The key is a hash of
+everything the features depend on: weights, images and the transform.
 """
 
 from __future__ import annotations
@@ -35,12 +34,13 @@ from pretrain.images.datasets import ImageSet, fingerprint
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """A data set as a frozen backbone sees it, and what a record says of how that came about.
+class FrozenFeatures:
+    """A dataset's features from a frozen backbone, and what a probe's record needs.
 
     Attributes:
         x_train, x_test: [N, D] in float32, memory-mapped.
-        samples_per_s: of the extraction; 0 if nothing had to be extracted.
+        samples_per_s: of the extraction; 0 if the features existed already.
+        began: the run's start, by `time.perf_counter`.
     """
 
     run: DownstreamRun
@@ -57,7 +57,7 @@ class Frozen:
     began: float
 
     def training(self, dtype: DTypeLike) -> tuple[Tensor, Tensor]:
-        """The training features [N, D] of that type, and labels [N], on the device."""
+        """The training features [N, D] as `dtype` and the labels [N], on the device."""
         x = torch.from_numpy(self.x_train.astype(dtype)).to(self.device)
         return x, torch.from_numpy(self.train.labels).to(self.device)
 
@@ -67,14 +67,14 @@ class Frozen:
         right: np.ndarray | None = None,
         chosen: dict[str, Any] | None = None,
     ) -> None:
-        """The record of a probe that is finished now, and which test samples it has right."""
+        """Writes a finished probe's record, and which test samples it classified correctly."""
         wall = time.perf_counter() - self.began
         tasks.finish(
             self.run,
             self.loaded,
             timm_features.classifier_tensors(self.loaded.model),
             dataset=datasets.described(self.fingerprint, self.train, self.test),
-            config=tasks.plain(self.settings._cfg_dict),
+            config=tasks.to_json(self.settings._cfg_dict),
             metrics=metrics,
             cost=distributed.cost(self.device, wall, self.samples_per_s, devices=self.devices),
             chosen=chosen,
@@ -82,11 +82,12 @@ class Frozen:
         )
 
 
-def frozen(run: DownstreamRun) -> Frozen | None:
-    """Everything that a probe on features needs; None if there is nothing (more) to do here.
+def frozen(run: DownstreamRun) -> FrozenFeatures | None:
+    """Loads or extracts the features of a probe's dataset.
 
-    That is so where the probe is finished already, and in all processes but the first, which have
-    helped to extract the features and leave.
+    Returns:
+        None if the probe is finished already, and in every process but the first: the others only
+        help to extract.
 
     Raises:
         InputError: data, backbone or options do not fit.
@@ -98,28 +99,22 @@ def frozen(run: DownstreamRun) -> Frozen | None:
     train = splits.training_subset(whole, settings.limit, settings.train_size, run.seed)
     seen = fingerprint(train, test)
     preprocessing = [loaded.about.mean, loaded.about.std]
-    decides = [tasks.plain(settings._cfg_dict), seen, loaded.sha256, *preprocessing]
+    fingerprints = [tasks.to_json(settings._cfg_dict), seen, loaded.sha256, *preprocessing]
     with distributed.process_group() as device:
-        if not run.unfinished(decides):
+        if not run.unfinished(fingerprints):
             return None
         extracting = time.perf_counter()
+        folder = run.out.parents[2] / "features"
+        geometry = dict(resolution=settings.resolution, crop_ratio=settings.crop_ratio)
         found = [
-            cached(
-                run.out.parents[2] / "features",
-                loaded,
-                images,
-                resolution=settings.resolution,
-                crop_ratio=settings.crop_ratio,
-                workers=run.workers,
-                device=device,
-            )
+            load_or_extract(folder, loaded, images, **geometry, workers=run.workers, device=device)
             for images in (train, test)
         ]
         seconds = time.perf_counter() - extracting
         devices, first = distributed.world(), distributed.rank() == 0
     if not first:
         return None
-    return Frozen(
+    return FrozenFeatures(
         run=run,
         settings=settings,
         loaded=loaded,
@@ -136,7 +131,7 @@ def frozen(run: DownstreamRun) -> Frozen | None:
 
 
 def read_settings(stage: str, protocol: str, options: Sequence[str]) -> Config:
-    """A probe's config, as the protocol's section `linear` and the user's options change it."""
+    """A probe's config, changed by the protocol's section `linear` and the user's options."""
     settings = configs.read("probe", stage)
     section = configs.read_protocol(protocol).get("linear", {})
     settings.merge_from_dict({k: v for k, v in section.items() if k in settings})
@@ -144,7 +139,7 @@ def read_settings(stage: str, protocol: str, options: Sequence[str]) -> Config:
     return settings
 
 
-def cached(
+def load_or_extract(
     folder: Path,
     loaded: Loaded,
     images: ImageSet,
@@ -154,12 +149,12 @@ def cached(
     workers: int,
     device: torch.device,
 ) -> tuple[np.ndarray, bool]:
-    """Features [N, D] of an image set, memory-mapped, and whether they had to be extracted.
+    """Features [N, D] of an image set, memory-mapped, and whether they were extracted now.
 
-    Called by all processes of a group, which see the same folder.
+    Every process of the group must call it, with the same folder.
 
     Raises:
-        InputError: a picture cannot be read.
+        InputError: an image cannot be read.
     """
     about = loaded.about
     key = configs.digest(
@@ -177,7 +172,7 @@ def cached(
 
 
 def intact(path: Path, count: int) -> bool:
-    """Whether the features of `count` images are there, every byte as it was written."""
+    """Whether the file holds the features of `count` images and matches its SHA-256."""
     try:
         expected = path.with_suffix(".sha256").read_text()
         return files.sha256_of(path) == expected and len(np.load(path, mmap_mode="r")) == count
@@ -188,14 +183,14 @@ def intact(path: Path, count: int) -> bool:
 def write(
     path: Path, loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
 ) -> None:
-    """Extracts an image set's features, each process its share, and keeps them.
+    """Extracts an image set's features, each process its share, and saves them.
 
     Raises:
-        InputError: a picture cannot be read.
+        InputError: an image cannot be read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rank, world = distributed.rank(), distributed.world()
-    writer = distributed.from_first(os.getpid)  # two runs may be at it
+    writer = distributed.from_first(os.getpid)  # two runs may write at the same time
     parts = [path.with_name(f".{path.stem}-{writer}-{r}.npy") for r in range(world)]
     whole = path.with_name(f".{path.stem}-{writer}.npy")
     try:
@@ -215,7 +210,7 @@ def write(
 
 
 def _fill(path: Path, count: int, batches: Iterator[np.ndarray]) -> None:
-    """Writes batches [n, D] one after the other to a file of [count, D]."""
+    """Writes batches [n, D] in order to a file of [count, D]."""
     filled, kept = 0, None
     for batch in batches:
         if kept is None:
@@ -227,7 +222,7 @@ def _fill(path: Path, count: int, batches: Iterator[np.ndarray]) -> None:
 
 
 def _join(parts: Sequence[Path], path: Path, count: int) -> None:
-    """Puts the processes' shares, every so many-th sample each, into one file of [count, D]."""
+    """Interleaves the processes' shares into one file of [count, D]."""
     shares = [np.load(part, mmap_mode="r") for part in parts if part.is_file()]
     joined = np.lib.format.open_memmap(path, "w+", np.float32, (count, shares[0].shape[1]))
     for rank, share in enumerate(shares):
@@ -239,12 +234,12 @@ def _join(parts: Sequence[Path], path: Path, count: int) -> None:
 def extract(
     loaded: Loaded, view: loader.EvaluationView, workers: int, device: torch.device
 ) -> Iterator[np.ndarray]:
-    """This process's share of the features in float32, in batches [n, D], in evaluation mode.
+    """This process's share of the features in float32, in batches [n, D].
 
-    They are what the model's classifier would see.
+    They are the inputs of the model's classifier, in evaluation mode.
 
     Raises:
-        InputError: a picture cannot be read; a feature of nothing would be a wrong number.
+        InputError: an image cannot be read.
     """
     model = loaded.model.to(device).eval()
     mine = loader.evaluation(view, 256, workers, rank=distributed.rank(), world=distributed.world())

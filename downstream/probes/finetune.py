@@ -1,6 +1,6 @@
-"""The pretraining loop, started from a checkpoint, its rate and length chosen.
+"""Fine-tuning: the pretraining loop started from a checkpoint, choosing learning rate and epochs.
 
-Of all weights, which is full fine-tuning, or of the classifier alone (stage "linear-sgd").
+It trains all weights, or only the classifier (stage "linear-sgd").
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from pretrain.images.datasets import ImageSet
 from pretrain.recipe import Recipe
 from pretrain.training import loop
 
-AXES = ("epochs", "lr")  # of the grid; of equals, the first in this order wins
-OWN = ("grid", "held_out", "train_size")  # what the files of configs/probe have beside a recipe
+AXES = ("epochs", "lr")  # of the grid; of equally good candidates the first in this order wins
+OWN = ("grid", "held_out", "train_size")  # keys of configs/probe that are not a recipe's
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The recipes to choose from, in order, and what they are trained on.
+    """The candidate recipes, in order, and the data to compare them on.
 
     Attributes:
-        held_out: the share of the training set that they are compared on.
-        train_size: of a few-shot training set, or None.
-        resident: as the protocol has it; it does not decide the result.
+        held_out: share of the training set that candidates are compared on.
+        train_size: size of a few-shot training set, or None.
+        resident: whether the images stay on the device (from the protocol); the result is the same.
     """
 
     candidates: tuple[Recipe, ...]
@@ -44,10 +44,7 @@ class Plan:
     resident: bool = False
 
     def described(self) -> dict[str, Any]:
-        """The settings that decide the result, as a record has them.
-
-        What is chosen is not among them: runs of several seeds may choose differently.
-        """
+        """The settings for the record, without those that are chosen: seeds may choose others."""
         axes = {axis: sorted({getattr(c, axis) for c in self.candidates}) for axis in AXES}
         own = {"grid": axes, "held_out": self.held_out, "train_size": self.train_size}
         first = recipe.as_dict(self.candidates[0])
@@ -57,10 +54,10 @@ class Plan:
 
 
 def plan(run: DownstreamRun, about: timm_features.Exchange) -> Plan:
-    """The recipes for a backbone: its architecture and moments, the protocol's size.
+    """The candidates for a backbone under the run's protocol, with the user's options.
 
     Raises:
-        InputError: an option is none, or does not suit its setting.
+        InputError: an unknown option, or a value that its setting does not accept.
     """
     config = configs.read("probe", run.task.name)
     section = run.task.name.replace("-", "_")
@@ -92,7 +89,7 @@ def plan(run: DownstreamRun, about: timm_features.Exchange) -> Plan:
 
 
 def run(run: DownstreamRun) -> None:
-    """Chooses on held-out training data, trains on all, reports the last epoch on test, once.
+    """Chooses on held-out training data, trains on all, and tests the last epoch once.
 
     Raises:
         InputError: data, backbone or options do not fit.
@@ -120,11 +117,13 @@ def run(run: DownstreamRun) -> None:
             resident=planned.resident,
             track=run.track,
         )
-        chosen, trials, spent = choose(job, planned)
-        outcome = loop.fit(replace(job, recipe=chosen))
+        recipe, trials, spent = choose(job, planned)
+        outcome = loop.fit(replace(job, recipe=recipe))
         wall = outcome.cost.wall_s + spent
         if distributed.rank() != 0:
             return
+        cost = {"wall_s": wall, "device_hours": wall * distributed.world() / 3600}
+        chosen: dict[str, Any] = {axis: getattr(recipe, axis) for axis in AXES}
         tasks.finish(
             run,
             loaded,
@@ -134,27 +133,22 @@ def run(run: DownstreamRun) -> None:
             metrics=classification.metrics(
                 outcome.right, test_set.split, "central crop, last epoch"
             ),
-            cost=outcome.cost.model_copy(
-                update={"wall_s": wall, "device_hours": wall * distributed.world() / 3600}
-            ),
-            chosen={
-                **{axis: getattr(chosen, axis) for axis in AXES},
-                **({"held_out_top1": trials} if trials else {}),
-            },
+            cost=outcome.cost.model_copy(update=cost),
+            chosen=chosen | ({"held_out_top1": trials} if trials else {}),
             outputs=[classification.save(run.out, outcome.right, outcome.counted)],
         )
         shutil.rmtree(run.out / "trials", ignore_errors=True)
 
 
 def choose(job: loop.Job, planned: Plan) -> tuple[Recipe, dict[str, float | None], float]:
-    """The recipe with the best held-out top-1, that of each in percent, and the seconds spent.
+    """The recipe with the best held-out top-1, each candidate's top-1 in percent, and the seconds.
 
-    Each is trained in a folder of its own below the run's, so that what was interrupted goes on
-    with the recipe that it was at, and those before it are only read again. One whose loss was not
-    finite has no top-1.
+    Each candidate has a directory of its own inside the run directory, so that an interrupted run
+    resumes with its last candidate and only reads the earlier ones' results. A candidate whose loss
+    was not finite has no top-1.
 
     Raises:
-        InputError: the loss of every one was not finite.
+        InputError: no candidate had a finite loss.
     """
     if len(planned.candidates) == 1:
         return planned.candidates[0], {}, 0.0
@@ -175,11 +169,11 @@ def choose(job: loop.Job, planned: Plan) -> tuple[Recipe, dict[str, float | None
             scores[name], spent = None, spent + time.perf_counter() - began
     best = max((score for score in scores.values() if score is not None), default=None)
     if best is None:
-        raise InputError(f"the loss of every trial was not finite ({', '.join(scores)}): lower lr")
+        raise InputError(f"no trial had a finite loss ({', '.join(scores)}): lower lr")
     chosen = next(c for c in planned.candidates if scores[trial_name(c)] == best)
     return chosen, scores, spent
 
 
 def trial_name(candidate: Recipe) -> str:
-    """As its folder is called: "epochs5-lr0.01"."""
+    """The name of a candidate's directory: "epochs5-lr0.01"."""
     return "-".join(f"{axis}{getattr(candidate, axis):g}" for axis in AXES)

@@ -1,4 +1,4 @@
-"""k nearest neighbours on frozen features, as DINO weighs them: nothing is trained or chosen.
+"""k-NN on frozen features with DINO's weights: nothing is trained or chosen.
 
 Each of the k training samples with the largest cosine similarity votes for its class, with the
 weight exp(similarity / 0.07). Source: Caron et al., Emerging properties in self-supervised vision
@@ -24,17 +24,17 @@ CHUNK = 2**26  # similarities at a time
 def votes(
     x: Tensor, labels: Tensor, classes: int, queries: Tensor, ks: Sequence[int], temperature: float
 ) -> dict[int, Tensor]:
-    """What the neighbours of each query vote, [M, K] for each k.
+    """Each query's weighted votes per class, [M, K] for each k.
 
     Args:
         x: training features [N, D]; labels: [N] of class indices.
         queries: [M, D].
-        ks: of neighbours; more than N count as N.
-        temperature: that similarities, which are in [-1, 1], are divided by.
+        ks: numbers of neighbours; at most N are used.
+        temperature: divides the similarities, which are in [-1, 1].
     """
     x, queries = F.normalize(x, dim=1), F.normalize(queries, dim=1)
     similarity, nearest = (queries @ x.T).topk(min(max(ks), len(x)), dim=1)
-    # relative to the nearest one, so that nothing overflows; the ranking of classes stays
+    # relative to the nearest neighbour, so that nothing overflows; the classes' order is the same
     weights = ((similarity - similarity[:, :1]) / temperature).exp()
     found = {}
     for k in ks:
@@ -43,7 +43,7 @@ def votes(
     return found
 
 
-def correct(
+def correctly_classified(
     x: Tensor,
     labels: Tensor,
     classes: int,
@@ -52,10 +52,10 @@ def correct(
     ks: Sequence[int],
     temperature: float,
 ) -> dict[int, np.ndarray]:
-    """Which queries [M, D] their neighbours put into the right class: bool [M] for each k.
+    """Which queries [M, D] the k-NN classifier gets right: bool [M] for each k.
 
     Args:
-        queries: on the host, and may be memory-mapped; answers: [M] of class indices.
+        queries: in host memory or memory-mapped; answers: [M] of class indices.
     """
     right = {k: np.zeros(len(queries), bool) for k in ks}
     for rows in chunks(len(queries), max(1, CHUNK // len(x))):
@@ -66,7 +66,7 @@ def correct(
 
 
 def run(run: DownstreamRun) -> None:
-    """Extracts the features if they are not there yet, and reports each k's top-1 on test.
+    """Loads or extracts the features, and reports each k's top-1 on the test set.
 
     "top1" is that of the largest k.
 
@@ -78,7 +78,7 @@ def run(run: DownstreamRun) -> None:
         return
     train, test, settings = frozen.train, frozen.test, frozen.settings
     x, labels = frozen.training(np.float32)
-    right = correct(
+    right = correctly_classified(
         *(x, labels, len(train.classes), frozen.x_test, test.labels),
         ks=settings.ks,
         temperature=settings.temperature,

@@ -1,7 +1,7 @@
-"""L-BFGS for a batch of smooth convex problems at once: the direction, and the step along it.
+"""L-BFGS for a batch of smooth convex problems: the search direction and the line search.
 
-Both are functions of tensors [P, ...] of P problems, so that what is expensive, the gradients of
-all of them, can be one matrix product; `downstream.logistic` is what they serve.
+Both work on tensors [P, ...] of P problems, so that the expensive part, the gradients of all of
+them, can be one matrix product. Used by `downstream.probes.logistic`.
 Source: Nocedal and Wright, Numerical Optimization (2006), algorithm 7.4 and section 3.1.
 """
 
@@ -23,16 +23,15 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def times(numbers: Tensor, a: Tensor) -> Tensor:
-    """A batch [P, ...], each problem of it times its number of [P]."""
+    """A batch [P, ...], each problem multiplied by its own number of [P]."""
     return a * numbers.view(-1, *[1] * (a.dim() - 1))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One step and what it did to the gradient, both [P, ...], and 1 / (step . change) [P].
+    """A step and its change of the gradient, both [P, ...], and 1 / (step . change) [P].
 
-    Where that is 0, the pair says nothing of its problem: there the step was too short to measure a
-    curvature.
+    A weight of 0 means no information: that problem's step was too short to measure a curvature.
     """
 
     step: Tensor
@@ -41,36 +40,36 @@ class Pair:
 
     @classmethod
     def of(cls, step: Tensor, change: Tensor) -> Pair:
-        """The pair, with a weight for the problems whose curvature is clearly positive."""
+        """The pair of a step, with weight 0 for problems without clearly positive curvature."""
         product = dot(step, change)
         least = torch.finfo(step.dtype).eps * (dot(step, step) * dot(change, change)).sqrt()
         return cls(step, change, torch.where(product > least, 1 / product, 0))
 
     @classmethod
-    def nothing(cls, like: Tensor) -> Pair:
-        """A pair that says nothing of any problem."""
+    def empty(cls, like: Tensor) -> Pair:
+        """A pair without information on any problem."""
         return cls(torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(len(like)))
 
     def of_problems(self, kept: Tensor) -> Pair:
-        """The same of some problems only, [P] of booleans."""
+        """The pair of some of the problems, given as booleans [P]."""
         return Pair(self.step[kept], self.change[kept], self.weight[kept])
 
-    def put(self, places: Tensor, pair: Pair) -> None:
-        """Takes the problems at these places from another pair, of as many."""
-        self.step[places], self.change[places] = pair.step, pair.change
-        self.weight[places] = pair.weight
+    def put(self, indices: Tensor, pair: Pair) -> None:
+        """Overwrites the problems at these indices with those of another pair."""
+        self.step[indices], self.change[indices] = pair.step, pair.change
+        self.weight[indices] = pair.weight
 
     def to(self, dtype: torch.dtype) -> Pair:
         return Pair(self.step.to(dtype), self.change.to(dtype), self.weight.to(dtype))
 
 
 def direction(gradient: Tensor, pairs: Sequence[Pair], inverse: Tensor) -> Tensor:
-    """Minus the inverse Hessian, as the pairs tell it, times the gradient: the two-loop recursion.
+    """Minus the approximate inverse Hessian times the gradient, by the two-loop recursion.
 
     Args:
         gradient: [P, ...].
         pairs: the newest last.
-        inverse: a diagonal [P, ...] of the inverse Hessian that the pairs correct, all positive.
+        inverse: initial diagonal [P, ...] of the inverse Hessian, positive.
 
     Returns:
         [P, ...].
@@ -90,16 +89,16 @@ def direction(gradient: Tensor, pairs: Sequence[Pair], inverse: Tensor) -> Tenso
 def line_search(
     along: Callable[[Tensor], tuple[Tensor, Tensor]], value: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Steps that meet the strong Wolfe conditions, each problem's own.
+    """A step for each problem that meets the strong Wolfe conditions.
 
-    A convex function's slope rises along a line, so its sign says on which side of a trial the
-    minimum lies. Trials double until one is behind it; then the next is where the slope would
-    vanish if it were linear, or, where that is too close to an end of the bracket, its middle.
+    A convex function's slope rises along a line, so its sign tells on which side of a trial step
+    the minimum lies. The step doubles until it is beyond the minimum. Then the next is where the
+    slope would be 0 if it were linear, or the bracket's middle if that is too close to an end.
 
     Args:
-        along: values [P] and slopes [P] of the problems after steps [P]. It is called last with the
-            steps that are returned.
-        value, slope: before the step, the slopes below 0.
+        along: returns the values [P] and slopes [P] after steps [P]. Its last call is with the
+            returned steps.
+        value, slope: at step 0; the slopes are below 0.
 
     Returns:
         Steps [P], and booleans [P]: whether they meet the conditions.
@@ -107,10 +106,10 @@ def line_search(
     low, low_slope = torch.zeros_like(value), slope
     high = torch.full_like(value, torch.inf)
     step = torch.ones_like(value)
-    noise = 8 * torch.finfo(value.dtype).eps * value.abs()  # values closer than this are the same
+    noise = 8 * torch.finfo(value.dtype).eps * value.abs()  # smaller differences are rounding
     for trial in range(TRIALS):
         now, rising = along(step)
-        lower = now <= value + ARMIJO * step * slope + noise  # never if it is not a number
+        lower = now <= value + ARMIJO * step * slope + noise  # False for NaN
         met = lower & (rising.abs() <= -CURVATURE * slope)
         if met.all() or trial + 1 == TRIALS:
             break

@@ -1,4 +1,4 @@
-"""The linear probe: logistic regression on frozen features, its penalty chosen on held-out data."""
+"""Linear probe: logistic regression on frozen features, penalty chosen on held-out data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pretrain.training.evaluate import top_k_correct
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe: standardisation of the features, weights [D, K] and bias [K]."""
+    """A fitted probe: mean and scale of the features [D], weights [D, K] and bias [K]."""
 
     mean: Tensor
     scale: Tensor
@@ -35,17 +35,17 @@ class Probe:
 def objective(logits: Tensor, labels: Tensor, weight: Tensor, penalty: float) -> Tensor:
     """Mean cross-entropy in nats plus penalty / 2 times the squared norm of the weights.
 
-    The bias is not penalised. With C = 1 / (N penalty), N times this is scikit-learn's objective.
+    The bias is not penalised. scikit-learn's objective is N C times this, with C = 1 / (N penalty).
     """
     return F.cross_entropy(logits, labels) + penalty / 2 * weight.square().sum()
 
 
 def fit(x: Tensor, labels: Tensor, classes: int, penalties: Sequence[float]) -> list[Probe]:
-    """The probe with the least objective for each penalty, all of them solved for together.
+    """The probe that minimises the objective, for each penalty; all are solved together.
 
     Args:
         x: features [N, D] in float64; labels: [N] of class indices.
-        penalties: of `objective`; the probes come back in this order.
+        penalties: of `objective`; the probes are returned in this order.
     """
     mean, scale = x.mean(dim=0), x.std(dim=0, unbiased=False)
     scale = torch.where(scale > 0, scale, 1)
@@ -59,7 +59,7 @@ def choose(
     """The penalty with the best top-1 on a held-out part of the training set.
 
     Returns:
-        The penalty, the strongest of equals, and the held-out top-1 of each in percent.
+        The penalty (of equally good ones the largest), and each one's held-out top-1 in percent.
     """
     kept, held = splits.validation_split(
         labels.cpu().numpy(),

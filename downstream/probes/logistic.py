@@ -1,14 +1,15 @@
-"""Multinomial logistic regression under many L2 penalties at once: one batch, one L-BFGS.
+"""Multinomial logistic regression for many L2 penalties at once, by one batched L-BFGS.
 
-The objective for a penalty is scikit-learn's over N, with C = 1 / (N penalty):
+The objective for a penalty is (scikit-learn's is N C times it, with C = 1 / (N penalty)):
 
     mean over samples of -log softmax(W x + b)[label]  +  penalty / 2 |W|^2
 
-Four things make it fast. All penalties share each product with the features. The features are
-turned into their principal axes, which leaves the objective as it is and makes the diagonal of its
-Hessian known, near to variance x mean p (1 - p) + penalty, and large next to what is beside it.
-The logits are linear in the weights, so a line search needs no product with the features. And it
-is in float32 that most steps are taken; float64 ends what they began.
+Four things make it fast:
+- All penalties share each product with the features.
+- The features are rotated to their principal axes. The objective stays the same, and its Hessian
+  becomes nearly diagonal, with entries near variance x mean p (1 - p) + penalty.
+- The logits are linear in the weights, so a line search needs no product with the features.
+- Most steps are taken in float32; float64 only finishes.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from torch import Tensor
 
 from downstream.probes.lbfgs import Pair, direction, dot, line_search, times
 
-HISTORY = 10  # pairs that L-BFGS keeps
+HISTORY = 10  # pairs that L-BFGS remembers
 ITERATIONS = 5000
-STAGES = {torch.float32: 1e-8, torch.float64: 1e-8}  # and how far each descends
-BATCH_BYTES = 2**31  # of the logits of the penalties that are solved together
+STAGES = {torch.float32: 1e-8, torch.float64: 1e-8}  # precision: tolerance
+BATCH_BYTES = 2**31  # limit of the logits of the penalties that are solved together
 
 
 def principal_axes(x: Tensor) -> Tensor:
-    """An orthonormal basis [D, R] of what features [N, D] span, R = min(N, D)."""
+    """An orthonormal basis [D, R] of the span of features [N, D], R = min(N, D)."""
     if len(x) >= x.shape[1]:
         return torch.linalg.eigh(x.T @ x).eigenvectors
     span, inside = torch.linalg.qr(x.T)
@@ -37,10 +38,10 @@ def principal_axes(x: Tensor) -> Tensor:
 def solve(
     x: Tensor, labels: Tensor, classes: int, penalties: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """The weights [P, K, D] and biases [P, K] of the least objective for each of the penalties.
+    """The weights [P, K, D] and biases [P, K] that minimise the objective for each penalty.
 
     Args:
-        x: features [N, D] in float64, centred and of like scales.
+        x: features [N, D] in float64, standardised.
         labels: [N] of class indices.
         penalties: positive.
     """
@@ -50,7 +51,7 @@ def solve(
     parts = []
     for some in torch.tensor(penalties, dtype=x.dtype, device=x.device).split(together):
         weights = x.new_zeros(len(some), classes, turned.shape[1])
-        pairs = [Pair.nothing(weights) for _ in range(HISTORY)]
+        pairs = [Pair.empty(weights) for _ in range(HISTORY)]
         for dtype, tolerance in STAGES.items():
             features, weights = turned.to(dtype), weights.to(dtype)
             pairs = [pair.to(dtype) for pair in pairs]
@@ -63,19 +64,18 @@ def solve(
 def losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The mean cross-entropy [P] of logits [P, K, N], and N times its gradient in the logits.
 
-    The gradient is softmax minus one-hot, but for the label's class it is summed up from the
-    others: 1 - p would have lost the digits of a p near 1, and with them the last of the descent.
-    So would the logarithm of such a p.
+    The gradient is softmax minus one-hot. For the label's class it is minus the sum of the others,
+    because 1 - p and log p lose digits if p is near 1, and the descent could not finish.
     """
-    places = labels.expand(len(logits), 1, -1)
+    indices = labels.expand(len(logits), 1, -1)
     shifted = logits - logits.amax(dim=1, keepdim=True)
-    own = shifted.gather(1, places)
+    own = shifted.gather(1, indices)
     slopes = shifted.exp_()
     total = slopes.sum(dim=1, keepdim=True)
     slopes /= total
-    slopes.scatter_(1, places, 0)
+    slopes.scatter_(1, indices, 0)
     wrong = slopes.sum(dim=1, keepdim=True)
-    slopes.scatter_(1, places, -wrong)
+    slopes.scatter_(1, indices, -wrong)
     loss = torch.where(wrong < 0.5, -torch.log1p(-wrong), total.log() - own)
     return loss.mean(dim=(1, 2)), slopes
 
@@ -85,44 +85,36 @@ def descend(
     labels: Tensor,
     penalties: Tensor,
     weights: Tensor,
-    pairs: Sequence[Pair],
+    pairs: list[Pair],
     tolerance: float,
 ) -> tuple[Tensor, list[Pair]]:
-    """L-BFGS for P penalties, each until its own descent has ended.
+    """L-BFGS for P penalties, each until it has converged; returns the final weights and pairs.
 
-    It ends where the next step is expected to lower the objective by less than `tolerance` times
-    it, or no step that lowers it enough can be found.
+    A problem has converged if the next step is expected to lower its objective by less than
+    `tolerance` times its value, or if the line search fails.
 
     Args:
-        x: [N, D + 1], all of one type, the features in their principal axes, and a column of 1.
-        penalties: [P].
-        weights: [P, K, D + 1] to start from, the biases last.
-        pairs: what is known of the curvature there.
-
-    Returns:
-        The weights at the end, and the pairs.
+        x: [N, D + 1], the features in their principal axes, and a column of 1.
+        weights, pairs: where to start; weights are [P, K, D + 1], the biases last.
     """
-    found, learned = weights.clone(), [Pair.nothing(weights) for _ in pairs]
-    running = torch.arange(len(weights), device=x.device)
-    variance = x.square().mean(dim=0)
-    penalised = torch.ones_like(variance)
-    penalised[-1] = 0
-    shrink = times(penalties, penalised.expand(len(penalties), 1, -1))
+    found, learned = weights.clone(), [Pair.empty(weights) for _ in pairs]
+    running = torch.arange(len(weights), device=x.device)  # indices of the problems not converged
+    variance, shrink = x.square().mean(dim=0), _penalty_per_weight(penalties, x)
     logits = _forward(weights, x)
-    value, slopes = losses(logits, labels)
-    value = value + dot(shrink * weights, weights) / 2
+    loss, slopes = losses(logits, labels)
+    value = loss + dot(shrink * weights, weights) / 2
     gradient = _backward(slopes, x) + shrink * weights
-    ended = torch.zeros(len(weights), dtype=torch.bool, device=x.device)
+    met = torch.ones(len(weights), dtype=torch.bool, device=x.device)
     for _ in range(ITERATIONS):
-        inverse = 1 / (curvature(slopes)[:, :, None] * variance + shrink)
-        step = direction(gradient, pairs, inverse)
+        hessian = curvature(slopes)[:, :, None] * variance + shrink  # its diagonal
+        step = direction(gradient, pairs, 1 / hessian)
         slope = dot(gradient, step)
-        ended = ended | ~(-slope / 2 > tolerance * value)
+        ended = ~met | ~(-slope / 2 > tolerance * value)
         if ended.any():
-            places, on = running[ended], ~ended
-            found[places] = weights[ended]
+            indices, on = running[ended], ~ended
+            found[indices] = weights[ended]
             for mine, pair in zip(learned, pairs, strict=True):
-                mine.put(places, pair.of_problems(ended))
+                mine.put(indices, pair.of_problems(ended))
             running = running[on]
             if not len(running):
                 break
@@ -132,7 +124,6 @@ def descend(
         moved = _forward(step, x)
         line = Line(logits, moved, labels, _parabola(shrink, weights, step))
         length, met = line_search(line, value, slope)
-        ended = ~met
         step, value, slopes = times(length, step), line.value, line.slopes
         logits, weights = logits + times(length, moved), weights + step
         before, gradient = gradient, _backward(slopes, x) + shrink * weights
@@ -141,12 +132,19 @@ def descend(
     return found, learned
 
 
+def _penalty_per_weight(penalties: Tensor, x: Tensor) -> Tensor:
+    """[P, 1, D + 1]: each penalty for every weight, 0 for the bias."""
+    penalised = x.new_ones(x.shape[1])
+    penalised[-1] = 0
+    return times(penalties, penalised.expand(len(penalties), 1, -1))
+
+
 class Line:
-    """The objectives along lines, as a line search asks for them; it keeps what it found last.
+    """The objectives along the search lines; it keeps the last value and slopes in the logits.
 
     Args:
-        logits, moved: [P, K, N] where the lines start, and by how much they move in a step of 1.
-        parabola: the coefficients, each [P], of the penalties' parts: constant, linear, quadratic.
+        logits, moved: [P, K, N] at the start of the lines, and their change in a step of 1.
+        parabola: the penalties' parts, each [P]: constant, linear and quadratic coefficient.
     """
 
     def __init__(
@@ -168,16 +166,16 @@ def _parabola(shrink: Tensor, weights: Tensor, step: Tensor) -> tuple[Tensor, ..
 
 
 def curvature(slopes: Tensor) -> Tensor:
-    """The mean of p (1 - p) over the samples, [P, K], of what `losses` gives [P, K, N].
+    """The mean of p (1 - p) over the samples, [P, K], from the slopes [P, K, N] of `losses`.
 
-    That is |slope| (1 - |slope|) for the label's class too, whose slope is p - 1.
+    It equals the mean of |slope| (1 - |slope|), also for the label's class, whose slope is p - 1.
     """
     spread = slopes.abs().sum(dim=2) - slopes.square().sum(dim=2)
     return (spread / slopes.shape[2]).clamp_min(1e-9)
 
 
 def _forward(weights: Tensor, x: Tensor) -> Tensor:
-    """Logits [P, K, N]: the samples last, so that sums over classes run along rows of memory."""
+    """Logits [P, K, N]: samples are last, so that sums over classes read contiguous memory."""
     return (weights.flatten(0, 1) @ x.T).view(*weights.shape[:2], len(x))
 
 

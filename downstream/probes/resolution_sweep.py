@@ -1,8 +1,8 @@
-"""Accuracy of a checkpoint and its own classifier, at any resolutions and crop ratios, in one pass.
+"""Accuracy of a checkpoint with its own classifier, at several resolutions and crop ratios.
 
-Each image is decoded once, by Pillow, and resized and cropped for every geometry: the shorter side
-to floor(resolution / crop ratio), then the central square. That is timm's `create_transform` with
-crop_mode "center", and so is the accuracy, to the last image (tests/downstream/test_evaluate.py).
+Each image is decoded once, by Pillow, then resized and cropped for every geometry: the shorter side
+to floor(resolution / crop ratio), then the central square. Transform and accuracy equal those of
+timm's `create_transform` with crop_mode "center".
 Sources: ResNet strikes back, figure 4 and table 9; Are we done with ImageNet? (arXiv 2006.07159).
 """
 
@@ -34,13 +34,13 @@ from pretrain.images import datasets, decode, loader, splits, transforms
 from pretrain.images.datasets import ImageSet
 from pretrain.training.trainer import write_unreadable
 
-BATCH = 256  # images; fewer where their pixels in all geometries would be more than BATCH_BYTES
+BATCH = 256  # images; fewer if their pixels in all geometries exceed BATCH_BYTES
 BATCH_BYTES = 2**27
 
 
 @dataclass(frozen=True, order=True)
 class Geometry:
-    """What a model sees of an image; as text it is "224/0.95".
+    """Resolution and crop of a model's input; as text "224/0.95".
 
     Attributes:
         resolution: pixels of the side of a central square.
@@ -55,28 +55,28 @@ class Geometry:
 
 
 def own_geometry(about: Exchange) -> Geometry:
-    """What a checkpoint was evaluated at on its source task."""
+    """The geometry a checkpoint was evaluated at on its source task."""
     return Geometry(about.resolution, about.crop_ratio)
 
 
 def geometries(
     resolutions: Sequence[int], crop_ratios: Sequence[float], own: Geometry
 ) -> list[Geometry]:
-    """Every resolution with every crop ratio; `own`'s in place of an empty list.
+    """Every resolution with every crop ratio; an empty list means that of `own`.
 
     Raises:
-        InputError: a resolution below 1, or a crop ratio that is not in (0, 1].
+        InputError: a resolution below 1, or a crop ratio not in (0, 1].
     """
     for wrong in (*(r for r in resolutions if r < 1), *(c for c in crop_ratios if not 0 < c <= 1)):
-        raise InputError(f"{wrong}: resolutions are 1 or more, crop ratios in (0, 1]")
+        raise InputError(f"{wrong}: expected resolutions of 1 or more, and crop ratios in (0, 1]")
     pairs = product(resolutions or [own.resolution], crop_ratios or [own.crop_ratio])
     return sorted({Geometry(*pair) for pair in pairs})
 
 
 class Views(loader.EvaluationView):
-    """An image set's samples in every geometry, their pixels end to end in one row of bytes.
+    """An image set's samples in every geometry, their pixels concatenated in one row of bytes.
 
-    In the label's place is the sample's number, or -1 for a file that cannot be read.
+    Instead of the label, a sample has its index, or -1 if its file cannot be read.
     """
 
     def __init__(self, images: ImageSet, wanted: Sequence[Geometry], interpolation: str) -> None:
@@ -95,21 +95,21 @@ class Views(loader.EvaluationView):
         ]
         return torch.cat([view.flatten() for view in views]), index, []
 
-    def apart(self, rows: Tensor) -> list[Tensor]:
-        """Rows [n, P] of a batch as uint8 [n, 3, resolution, resolution] for each geometry."""
+    def split(self, rows: Tensor) -> list[Tensor]:
+        """Splits a batch's rows [n, P] into uint8 [n, 3, resolution, resolution] per geometry."""
         parts = zip(rows.split(self.lengths, dim=1), self.wanted, strict=True)
         return [part.reshape(-1, 3, g.resolution, g.resolution) for part, g in parts]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model makes of N images in G geometries.
+    """A model's predictions for N images in G geometries.
 
     Attributes:
-        top: int64 [N, G, 5] of class indices, the best first (of fewer classes, all of them), -1
-            where an image cannot be read.
-        gaps: float32 [N], between the logits (`logit_gap`) at the checkpoint's own geometry; 0
-            where that is not wanted, or an image cannot be read.
+        top: int64 [N, G, 5] class indices, best first (fewer if the model has fewer classes), -1
+            for images that cannot be read.
+        gaps: float32 [N], logit gaps (`logit_gap`) at the checkpoint's own geometry; 0 if it is not
+            evaluated or the image cannot be read.
         problems: the images that cannot be read, with the reasons.
     """
 
@@ -122,7 +122,7 @@ class Predictions:
 def predict(
     loaded: Loaded, images: ImageSet, wanted: Sequence[Geometry], workers: int, device: torch.device
 ) -> Predictions:
-    """Each image is seen once, by one of the processes."""
+    """Predicts every image in every geometry; the processes share the images."""
     about = loaded.about
     model = loaded.model.to(device, memory_format=torch.channels_last).eval()
     view = Views(images, wanted, about.interpolation)
@@ -135,18 +135,18 @@ def predict(
     for rows, numbers, problems in loader.batches_of(batches):
         mine += problems
         readable = numbers >= 0
-        places = numbers[readable].to(device)
-        if not len(places):
+        indices = numbers[readable].to(device)
+        if not len(indices):
             continue
-        for i, crops in enumerate(view.apart(rows[readable].to(device, non_blocking=True))):
+        for i, crops in enumerate(view.split(rows[readable].to(device, non_blocking=True))):
             pixels = transforms.normalise(crops.float() / 255, about.mean, about.std)
             try:
                 logits = model(pixels)
-            except AssertionError as error:  # of a transformer whose patches do not fit
+            except AssertionError as error:  # a transformer whose patches do not fit the size
                 raise InputError(f"{about.architecture} at {wanted[i]}: {error}") from error
-            found[places, i] = 1 + logits.topk(shape[2], dim=1).indices
+            found[indices, i] = 1 + logits.topk(shape[2], dim=1).indices
             if wanted[i] == own_geometry(about):
-                gaps[places] = torch.from_numpy(logit_gap.gaps(logits.cpu().numpy())).to(gaps)
+                gaps[indices] = torch.from_numpy(logit_gap.gaps(logits.cpu().numpy())).to(gaps)
     return Predictions(
         top=(distributed.sum_over_processes(found) - 1).cpu().numpy(),
         gaps=distributed.sum_over_processes(gaps).cpu().numpy(),
@@ -154,16 +154,16 @@ def predict(
     )
 
 
-def measured(
+def metrics_by_geometry(
     top: np.ndarray, answers: np.ndarray, wanted: Sequence[Geometry], own: Geometry, **about: str
 ) -> dict[str, record.Metric]:
     """A record's metrics: "top1@224/0.95" is at 224 pixels and a crop ratio of 0.95.
 
-    "top1" and "top5" are those of the checkpoint's own geometry, if it is among the wanted.
+    "top1" and "top5" are those of the checkpoint's own geometry, if it is evaluated.
 
     Args:
-        top: int [N, G, 5]; answers: int [N, A], as `right_answers` wants them.
-        about: the `split`, and the `detail` that all have in common.
+        top: int [N, G, 5]; answers: int [N, A], as in `right_answers`.
+        about: the `split`, and the `detail` that all metrics share.
     """
     short: dict[str, record.Metric] = {}
     found: dict[str, record.Metric] = {}
@@ -178,17 +178,17 @@ def measured(
     return short | found
 
 
-def keep(
+def save_outputs(
     folder: Path,
     found: Predictions,
     answers: np.ndarray,
     wanted: Sequence[Geometry],
     own: Geometry,
 ) -> list[Path]:
-    """Writes correct.npz and gaps.npz of the checkpoint's own geometry, if it is among the wanted.
+    """Writes correct.npz and gaps.npz of the checkpoint's own geometry, if it is evaluated.
 
     Args:
-        answers: int [N, A], as `right_answers` wants them.
+        answers: int [N, A], as in `right_answers`.
     """
     if own not in wanted:
         return []
@@ -200,7 +200,7 @@ def keep(
 
 
 def table(metrics: Mapping[str, record.Metric], wanted: Sequence[Geometry]) -> str:
-    """Resolutions by crop ratios, each cell "top-1 / top-5" in percent."""
+    """A table of resolutions by crop ratios; each cell is "top-1 / top-5" in percent."""
     ratios = sorted({geometry.crop_ratio for geometry in wanted})
     lines = ["resolution" + "".join(f"{f'crop ratio {ratio}':>20}" for ratio in ratios)]
     for side in sorted({geometry.resolution for geometry in wanted}):
@@ -212,18 +212,18 @@ def table(metrics: Mapping[str, record.Metric], wanted: Sequence[Geometry]) -> s
 
 
 def check_classes(source: str, about: Exchange, images: ImageSet, labels_of: str) -> None:
-    """A classifier's classes must be the set's, in its order: as far as the checkpoint knows it.
+    """Checks that the classifier has the dataset's classes, as far as the checkpoint records them.
 
     Raises:
-        InputError: random weights, another number of classes, or a classifier of another set.
+        InputError: random weights, another number of classes, or a classifier of another dataset.
     """
     wrong = None
     if not about.pretrained:
         wrong = "random weights have no classifier to evaluate"
     elif about.classes != (classes := len(images.classes)):
-        wrong = f"its classifier has {about.classes} classes, and {images.name} has {classes}"
+        wrong = f"its classifier has {about.classes} classes, but {images.name} has {classes}"
     elif about.dataset and labels_of and about.dataset != labels_of:
-        wrong = f"its classes are those of {about.dataset}, and {images.name} has {labels_of}'s"
+        wrong = f"its classes are those of {about.dataset}, but {images.name} has {labels_of}'s"
     if wrong:
         raise InputError(f"{source}: {wrong}")
 
@@ -238,6 +238,32 @@ def load(path: Path, about: Exchange, wanted: Sequence[Geometry]) -> Loaded:
     return timm_features.load(path, img_size=about.resolution, **more)
 
 
+def load_images(run: DownstreamRun) -> tuple[ImageSet, np.ndarray]:
+    """The images to evaluate on, and the correct classes int [N, A] of each."""
+    if run.dataset:
+        whole = datasets.load(run.dataset, run.data, "test")
+    else:
+        whole = datasets.load_folder(Path(run.choices.images or ""))
+    images = splits.random_subset(whole, run.choices.limit, run.seed)
+    return images, datasets.correct_classes(images) if run.dataset else images.labels[:, None]
+
+
+def load_unlabelled(run: DownstreamRun, wanted: Sequence[Geometry]) -> ImageSet | None:
+    """The test server's images for `--predictions`; None without that option.
+
+    Raises:
+        InputError: options that `--predictions` excludes, or a directory instead of a file.
+    """
+    if run.predictions is None:
+        return None
+    if len(wanted) > 1 or run.choices.limit or not run.dataset or run.predictions.is_dir():
+        raise InputError(
+            "--predictions FILE needs a whole dataset (no --limit, no --images), one resolution "
+            "and one crop ratio"
+        )
+    return datasets.load_unlabelled(run.dataset, run.data)
+
+
 def run(run: DownstreamRun) -> None:
     """Evaluates, prints a table, writes the record; a finished evaluation is not repeated.
 
@@ -245,24 +271,12 @@ def run(run: DownstreamRun) -> None:
         InputError: data, checkpoint or options do not fit, or an image to predict for is damaged.
     """
     began = time.perf_counter()
-    about, dataset, limit = exchange.read_about(run.exchange), run.dataset, run.choices.limit
+    about = exchange.read_about(run.exchange)
     own = own_geometry(about)
     wanted = geometries(run.choices.resolutions, run.choices.crop_ratios, own)
-    to_predict = None
-    if run.predictions is not None:
-        if len(wanted) > 1 or limit or not dataset or run.predictions.is_dir():
-            raise InputError(
-                "--predictions FILE is for a whole data set at one resolution and one crop ratio"
-            )
-        to_predict = datasets.load_unlabelled(dataset, run.data)
-    whole = (
-        datasets.load(dataset, run.data, "test")
-        if dataset
-        else datasets.load_folder(Path(run.choices.images or ""))
-    )
-    images = splits.random_subset(whole, limit, run.seed)
-    answers = datasets.correct_classes(images) if dataset else images.labels[:, None]
-    labels_of = configs.config(dataset).get("labels_of", dataset) if dataset else ""
+    unlabelled = load_unlabelled(run, wanted)
+    images, answers = load_images(run)
+    labels_of = configs.config(run.dataset).get("labels_of", run.dataset) if run.dataset else ""
     check_classes(run.source, about, images, labels_of)
     loaded = load(run.exchange, about, wanted)
     fingerprint = hashlib.sha256(
@@ -277,33 +291,46 @@ def run(run: DownstreamRun) -> None:
             found = predict(loaded, images, wanted, run.workers, device)
             seconds = time.perf_counter() - predicting
             if distributed.rank() == 0:
-                write_unreadable(run.out, found.problems)
-                for path, reason in found.problems:
-                    print(f"{path}: not a readable image ({reason}), left out")
-                metrics = measured(
+                report_unreadable(run.out, found.problems)
+                metrics = metrics_by_geometry(
                     found.top, answers, wanted, own, split=images.split, detail=detail
                 )
                 wall = time.perf_counter() - began
-                cost = distributed.cost(device, wall, len(images) / seconds)
-                described = datasets.described(fingerprint, images)
                 finish(
                     *(run, loaded, []),
-                    dataset=described,
+                    dataset=datasets.described(fingerprint, images),
                     config=config,
                     metrics=metrics,
-                    cost=cost,
-                    outputs=keep(run.out, found, answers, wanted, own),
+                    cost=distributed.cost(device, wall, len(images) / seconds),
+                    outputs=save_outputs(run.out, found, answers, wanted, own),
                 )
                 print(table(metrics, wanted))
-        if to_predict is not None:
-            found = predict(loaded, to_predict, wanted, run.workers, device)
-            if found.problems:
-                path, reason = found.problems[0]
-                raise InputError(
-                    f"{len(found.problems)} images to predict for cannot be read, and a line each "
-                    f"is wanted; first {path}: {reason}"
-                )
-            if distributed.rank() == 0 and run.predictions is not None:
-                lines = datasets.submission(to_predict, found.top[:, 0])
-                files.write_atomically(run.predictions, lines.encode())
-                print(f"wrote predictions for {len(found.top)} images to {run.predictions}")
+        if unlabelled is not None:
+            write_predictions(
+                run, unlabelled, predict(loaded, unlabelled, wanted, run.workers, device)
+            )
+
+
+def report_unreadable(folder: Path, problems: loader.Problems) -> None:
+    """Prints and saves the images that cannot be read, with the reasons."""
+    write_unreadable(folder, problems)
+    for path, reason in problems:
+        print(f"{path}: not a readable image ({reason}), left out")
+
+
+def write_predictions(run: DownstreamRun, images: ImageSet, found: Predictions) -> None:
+    """Writes the test server's file.
+
+    Raises:
+        InputError: an image cannot be read; the server expects a line for every image.
+    """
+    if found.problems:
+        path, reason = found.problems[0]
+        raise InputError(
+            f"{len(found.problems)} images to predict for cannot be read, but the test server "
+            f"expects a line for each; first {path}: {reason}"
+        )
+    if distributed.rank() == 0 and run.predictions is not None:
+        lines = datasets.submission(images, found.top[:, 0])
+        files.write_atomically(run.predictions, lines.encode())
+        print(f"wrote predictions for {len(found.top)} images to {run.predictions}")

@@ -1,7 +1,7 @@
-"""Scores of frozen features that foretell how well a backbone transfers, without training it.
+"""Transferability scores: predict from frozen features how well a backbone transfers.
 
-The larger, the better; only the order of backbones on one data set means something. How well each
-orders them is for `trickbench transfer --scores` to say.
+Larger is better. Scores only rank backbones on one dataset; `trickbench transfer --scores` measures
+how well they do.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def logme(x: Tensor, labels: Tensor, classes: int) -> float:
 
     Each class is a regression of 1 and 0 on the features, with a Gaussian prior of precision alpha
     on its weights and noise of precision beta; the evidence is maximised over both, and averaged
-    over the classes that there are samples of. Source: You et al., LogME (arXiv 2102.11005),
-    equation 2 and algorithm 1, with the fixed point of the journal's version (arXiv 2110.10545).
+    over the classes that have samples. Source: You et al., LogME (arXiv 2102.11005), equation 2 and
+    algorithm 1, with the fixed-point iteration of the journal version (arXiv 2110.10545).
 
     Args:
-        x: features [N, D] in float64, as they are.
+        x: features [N, D] in float64, neither centred nor scaled.
         labels: [N] of class indices.
 
     Raises:
@@ -43,10 +43,10 @@ def logme(x: Tensor, labels: Tensor, classes: int) -> float:
     squares, axes = squares.flip(0).clamp(min=0), axes.flip(1)
     rank = int((squares > squares[0] * max(samples, width) * torch.finfo(x.dtype).eps).sum())
     if rank == 0:
-        raise InputError("every feature of every sample is 0: there is nothing to score")
+        raise InputError("all features are 0, so they cannot be scored: check the backbone")
     squares, axes = squares[:rank], axes[:, :rank]
     ones = torch.nn.functional.one_hot(labels, classes).to(x.dtype)
-    # the targets along the directions of the features, and what lies outside of them
+    # the targets' parts along the directions of the features, and the rest
     along = (axes.T @ (x.T @ ones) / squares.sqrt()[:, None]).square().T
     outside = (ones.sum(dim=0) - along.sum(dim=1)).clamp(min=0)
     evidences = [
@@ -57,14 +57,15 @@ def logme(x: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def _evidence(squares: Tensor, along: Tensor, outside: float, samples: int) -> float:
-    """The largest logarithm of a regression's evidence, per sample.
+    """The maximum log evidence of a regression, per sample.
 
     Args:
         squares: squared singular values [R] of the features.
-        along: squares [R] of the targets' parts along their directions; `outside`: of the rest.
+        along: squares [R] of the targets' parts along the features' directions.
+        outside: square of the rest of the targets.
     """
     rank = len(squares)
-    # where the features can say every target, the noise of the best model is none
+    # a lower bound: if the features fit every target exactly, the best model has no noise
     least = torch.finfo(squares.dtype).eps * squares[-1].item()
     ratio = 1.0  # alpha / beta
     for _ in range(ITERATIONS):
@@ -88,7 +89,7 @@ def _evidence(squares: Tensor, along: Tensor, outside: float, samples: int) -> f
 def _precisions(
     squares: Tensor, along: Tensor, outside: float, samples: int, ratio: float
 ) -> tuple[float, float]:
-    """Alpha and beta that a ratio of theirs leads to; at a maximum of the evidence they have it."""
+    """One fixed-point step: alpha and beta for a ratio alpha / beta; unchanged at the maximum."""
     effective = (squares / (squares + ratio)).sum().item()
     without = samples - len(squares) + (ratio / (squares + ratio)).sum().item()
     weights, errors = _sums(squares, along, outside, ratio)
@@ -96,16 +97,16 @@ def _precisions(
 
 
 def _sums(squares: Tensor, along: Tensor, outside: float, ratio: float) -> tuple[float, float]:
-    """The squares of the best weights, and of the errors that they leave."""
+    """The squared norms of the best weights and of their errors."""
     weights = (squares * along / (squares + ratio).square()).sum().item()
     return weights, (along * (ratio / (squares + ratio)).square()).sum().item() + outside
 
 
 def h_score(x: Tensor, labels: Tensor, classes: int) -> float:
-    """How far the classes' mean features lie apart, in units of the features' covariance.
+    """H-score: the spread of the classes' mean features relative to the features' covariance.
 
-    tr(C^-1 (1 - s) B), where B is the covariance of the class means and C = (1 - s) cov(x) + s m I
-    the covariance that Ledoit and Wolf shrink, m its mean variance. It lies between 0 and
+    tr(C^-1 (1 - s) B), where B is the covariance of the class means, C = (1 - s) cov(x) + s m I the
+    covariance with Ledoit-Wolf shrinkage s, and m the mean variance. It lies between 0 and
     `classes` - 1. Sources: Bao et al., An information-theoretic approach to transferability (ICIP
     2019), definition 2; Ibrahim et al., Newer is not always better (arXiv 2110.06893), equation 7.
 
@@ -127,8 +128,10 @@ def h_score(x: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def _ledoit_wolf(centred: Tensor, covariance: Tensor) -> float:
-    """The weight of the identity in the best mix with a covariance: Ledoit and Wolf, A
-    well-conditioned estimator for large-dimensional covariance matrices (2004), theorem 3.2.
+    """The shrinkage: the weight of the identity in the estimate of the covariance.
+
+    Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices
+    (2004), theorem 3.2.
     """
     samples, width = centred.shape
     identity = covariance.trace() / width
@@ -139,7 +142,7 @@ def _ledoit_wolf(centred: Tensor, covariance: Tensor) -> float:
 
 
 def run(run: DownstreamRun) -> None:
-    """Extracts the features if they are not there yet, and scores those of the training set.
+    """Loads or extracts the features, and scores those of the training set.
 
     Raises:
         InputError: data, backbone or options do not fit.
@@ -153,7 +156,7 @@ def run(run: DownstreamRun) -> None:
     kept, held = splits.validation_split(
         train.labels, settings.held_out, run.seed, few_shot=settings.train_size is not None
     )
-    right = knn.correct(
+    right = knn.correctly_classified(
         *(x[kept].float(), labels[kept], classes, frozen.x_train[held], train.labels[held]),
         ks=[settings.k],
         temperature=settings.temperature,

@@ -15,8 +15,8 @@ from core.tasks import MULTI_SCALE_CONFUSION
 from downstream.backbones import timm_features
 from downstream.openmmlab import compat
 from downstream.openmmlab import runner as openmmlab
-from downstream.openmmlab.exact_resume import plain_model
-from downstream.segmentation.label_maps import LabelMapKeeper
+from downstream.openmmlab.exact_resume import unwrapped_model
+from downstream.segmentation.label_maps import LabelMapHook
 from downstream.task import DownstreamRun
 
 
@@ -42,31 +42,14 @@ def run(run: DownstreamRun) -> None:
         classes=found.classes,
     )
 
-    def metrics(scores: dict[str, float], pictures: int) -> dict[str, record.Metric]:
-        figures = (
-            ("pix_acc", "labelled pixels that are right"),
-            ("miou", f"mean IoU of the classes that occur, of {found.classes}"),
-        )
-        scales = ", ".join(map(str, cfg.multi_scale))
-        tests = (("", "single scale"), ("_ms", f"scales {scales} and mirrored, mean of softmax"))
-        return {
-            f"{name}{test}": record.Metric(
-                value=scores[f"{name}{test}"],
-                unit="%",
-                split=found.splits["test"],
-                samples=pictures,
-                detail=f"{what}, {how}, last epoch",
-            )
-            for test, how in tests
-            for name, what in figures
-            if f"{name}{test}" in scores
-        }
+    def metrics(scores: dict[str, float], images: int) -> dict[str, record.Metric]:
+        return recorded_metrics(scores, images, found, cfg.multi_scale)
 
     def test(runner: Runner) -> dict[str, float]:
-        keeper = LabelMapKeeper(run.out)
-        runner.register_hook(keeper)
+        hook = LabelMapHook(run.out)
+        runner.register_hook(hook)
         scores = runner.test()
-        runner.hooks.remove(keeper)  # the label maps that are kept are of the single scale
+        runner.hooks.remove(hook)  # label maps are saved for the single scale only
         if cfg.multi_scale:
             again = test_views(runner, cfg.multi_scale, run.out / MULTI_SCALE_CONFUSION.name)
             scores |= {f"{name}_ms": value for name, value in again.items()}
@@ -75,11 +58,34 @@ def run(run: DownstreamRun) -> None:
     openmmlab.train_and_test(run, cfg, "mmseg", described, metrics, test)
 
 
+def recorded_metrics(
+    scores: dict[str, float], images: int, data: Config, scales: Sequence[float]
+) -> dict[str, record.Metric]:
+    """A record's metrics: single scale, and names ending in "_ms" for several scales."""
+    quantities = (
+        ("pix_acc", "labelled pixels that are right"),
+        ("miou", f"mean IoU of the classes that occur, of {data.classes}"),
+    )
+    several = f"scales {', '.join(map(str, scales))} and mirrored, mean of softmax"
+    return {
+        f"{name}{test}": record.Metric(
+            value=scores[f"{name}{test}"],
+            unit="%",
+            split=data.splits["test"],
+            samples=images,
+            detail=f"{what}, {how}, last epoch",
+        )
+        for test, how in (("", "single scale"), ("_ms", several))
+        for name, what in quantities
+        if f"{name}{test}" in scores
+    }
+
+
 def test_views(runner: Runner, scales: Sequence[float], keep: Path) -> dict[str, float]:
-    """Pixel accuracy and mean IoU in percent of the mean over scales, each also mirrored.
+    """Multi-scale test: pixel accuracy and mean IoU in percent, averaged over scales and mirroring.
 
     Args:
-        keep: file for the confusion of every picture.
+        keep: file for the confusion matrix of every image.
     """
     from downstream.segmentation import mask_datasets
 
@@ -87,7 +93,7 @@ def test_views(runner: Runner, scales: Sequence[float], keep: Path) -> dict[str,
     loader.dataset.pipeline = mask_datasets.views(loader.dataset.pipeline, scales)
     evaluator = dict(runner.cfg.test_evaluator, keep=str(keep))
     single = runner.model
-    runner.model = mask_datasets.MeanOfViews(module=plain_model(runner))
+    runner.model = mask_datasets.MeanOfViews(module=unwrapped_model(runner))
     try:
         return TestLoop(runner, loader, evaluator).run()
     finally:
@@ -95,7 +101,7 @@ def test_views(runner: Runner, scales: Sequence[float], keep: Path) -> dict[str,
 
 
 def build_config(run: DownstreamRun, found: Config) -> Config:
-    """The segmenter's config with the backbone, the data and the protocol's size in it."""
+    """The segmenter's config for a backbone, a dataset and a protocol."""
     from downstream.segmentation import mask_datasets
 
     world = distributed.env_world()

@@ -1,4 +1,4 @@
-"""Keeps the label maps of a few test images, for a figure that never runs the network."""
+"""Saves the label maps of a few test images, so that a figure needs no network."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from core.runtime import distributed
 from core.selection import SHOWN, evenly
 
 
-class LabelMapKeeper(Hook):
-    """Writes label_maps.npz at the end of a test: a few images, evenly over the set."""
+class LabelMapHook(Hook):
+    """Writes label_maps.npz at the end of a test: a few images, evenly spaced in the dataset."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.wanted: list[str] = []  # paths of images
-        self.maps: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # of those that came by here
+        self.maps: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # those of this process
 
     def before_test_epoch(self, runner: Runner) -> None:
         dataset = runner.test_dataloader.dataset
-        places = evenly(range(len(dataset)), SHOWN)
-        self.wanted = [dataset.get_data_info(place)["img_path"] for place in places]
+        indices = evenly(range(len(dataset)), SHOWN)
+        self.wanted = [dataset.get_data_info(index)["img_path"] for index in indices]
 
     def after_test_iter(
         self,

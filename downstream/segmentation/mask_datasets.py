@@ -1,4 +1,4 @@
-"""Segmentation data for mmseg, in the layouts of ADE20K and CamVid; a blur; the metric; views."""
+"""mmseg's parts for segmentation: datasets (ADE20K, CamVid), blur, metric, multi-scale test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CAMVID = (
 
 @DATASETS.register_module()
 class CamVid(BaseSegDataset):
-    """CamVid's 11 classes. Label 11 is void: as a class that is not asked for, mmseg ignores it."""
+    """CamVid's 11 classes. mmseg ignores label 11, "Void", because it is not among them."""
 
     METAINFO: ClassVar = dict(classes=(*CAMVID, "Void"), palette=[[i, i, i] for i in range(12)])
 
@@ -55,10 +55,10 @@ class RandomBlur(BaseTransform):
 
 @METRICS.register_module()
 class ConfusionMetric(BaseMetric):
-    """Pixel accuracy and mean IoU in percent; unlike mmseg's, not rounded, and kept by image.
+    """Pixel accuracy and mean IoU in percent; unlike mmseg's, not rounded, and saved per image.
 
     Args:
-        keep: file for the confusion of every image (`core.metrics.segmentation.save`).
+        keep: file for the confusion matrix of every image (`core.metrics.segmentation.save`).
     """
 
     default_prefix = None
@@ -88,11 +88,10 @@ class ConfusionMetric(BaseMetric):
 
 @MODELS.register_module()
 class MeanOfViews(BaseTTAModel):
-    """A segmenter's mean over views of a picture: scales, each as it is and mirrored.
+    """A segmenter's mean prediction over views of an image: several scales, plain and mirrored.
 
-    As in mmseg's SegTTAModel, the mean is of the softmax at the label map's size, mirrored views
-    turned back. Here the views go through one after the other, so that the memory taken does not
-    grow with their number.
+    As in mmseg's SegTTAModel, it averages the softmax at the label map's size, after mirroring
+    back. Here the views are processed one by one, so memory does not grow with their number.
     """
 
     def test_step(self, data: dict) -> list:
@@ -107,15 +106,15 @@ class MeanOfViews(BaseTTAModel):
         return [found]
 
     def merge_preds(self, data_samples_list: list) -> list:
-        raise NotImplementedError("the views are averaged as they come")
+        raise NotImplementedError("test_step averages the views")
 
 
 def views(pipeline: Sequence[dict], scales: Sequence[float]) -> list[dict]:
-    """The test pipeline that gives every view of a picture.
+    """The test pipeline that yields every view of an image.
 
     Args:
-        pipeline: of the single-scale test: reading, resizing, labels, packing.
-        scales: factors on the size that it resizes to.
+        pipeline: the single-scale one: reading, resizing, labels, packing.
+        scales: factors of its image size.
     """
     read, resize, labels, pack = pipeline
     sizes = [resize | dict(scale=tuple(round(s * f) for s in resize["scale"])) for f in scales]
@@ -124,21 +123,20 @@ def views(pipeline: Sequence[dict], scales: Sequence[float]) -> list[dict]:
 
 
 def dataset_config(data: Config, data_root: Path, role: str, pipeline: Sequence[dict]) -> dict:
-    """mmseg's config of a split: "train" or "test".
+    """mmseg's dataset config for a split: "train" or "test".
 
     Raises:
-        InputError: a folder is missing, an image has no label map, or there are not as many as the
-            config pins.
+        InputError: a folder is missing, an image has no label map, or the number of images is not
+            the config's.
     """
-    images, labels = folders(data, data_root, role)
-    pictures = sorted(images.glob("*.jpg"))
-    for picture in pictures:
-        if not (labels / f"{picture.stem}.png").is_file():
-            raise missing(labels / f"{picture.stem}.png", f"no labels for {picture.name}", data)
+    folder, labels = folders(data, data_root, role)
+    images = sorted(folder.glob("*.jpg"))
+    for image in images:
+        if not (labels / f"{image.stem}.png").is_file():
+            raise missing(labels / f"{image.stem}.png", f"no labels for {image.name}", data)
     split = data.splits[role]
-    if len(pictures) != data.sizes[split]:
-        wanted = f"{len(pictures)} images, expected {data.sizes[split]}"
-        raise missing(images, wanted, data)
+    if len(images) != data.sizes[split]:
+        raise missing(folder, f"{len(images)} images, expected {data.sizes[split]}", data)
     return dict(
         **data.dataset,
         data_root=str(data_root / data.root),
@@ -157,7 +155,7 @@ def folders(data: Config, data_root: Path, role: str) -> tuple[Path, Path]:
 
 
 def fingerprint_parts(data: Config, data_root: Path) -> list[Path]:
-    """The files that make a set what it is: images and label maps of both splits."""
+    """The files of a dataset's fingerprint: images and label maps of both splits."""
     found: list[Path] = []
     for role in ("train", "test"):
         images, labels = folders(data, data_root, role)

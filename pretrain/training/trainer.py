@@ -106,7 +106,7 @@ def load_teacher(job: Job) -> architectures.TimmModel | None:
     tensors, about = exchange.load_exchange(job.teacher)
     for what, theirs, ours in (
         ("classes", about.classes, len(job.train.classes)),
-        ("data set", about.dataset, job.train.name),
+        ("dataset", about.dataset, job.train.name),
         ("mean", about.mean, job.recipe.mean),
         ("std", about.std, job.recipe.std),
     ):

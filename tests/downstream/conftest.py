@@ -26,7 +26,7 @@ from downstream.openmmlab import compat
 from downstream.task import DownstreamRun
 from pretrain.model import architectures
 
-# before a test imports mmdet or mmseg, which look for mmcv's operators as they are imported
+# must come before a test imports mmdet or mmseg, whose imports need mmcv's operators
 compat.prepare()
 
 TINY = Sizes(
@@ -51,14 +51,14 @@ SIZES = {
 
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process() -> Iterator[None]:
-    """mmengine keeps loggers, scopes and counters as long as a process: none outlives a test."""
+    """Clears mmengine's global loggers, scopes and counters after each test."""
     yield
     for kept in (MMLogger, MessageHub, DefaultScope, Visualizer):
         kept._instance_dict.clear()
 
 
 def randomise_norms(model: nn.Module, seed: int) -> nn.Module:
-    """Norms that do something: a fresh model's would hide a tensor that was left out."""
+    """Draws random norms: a new model's are identities, which would hide a missing tensor."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -74,7 +74,7 @@ def randomise_norms(model: nn.Module, seed: int) -> nn.Module:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., DownstreamRun]:
-    """A run of a task on an exchange file."""
+    """Makes a run of a task on an exchange file."""
 
     def make(
         task: str,
@@ -164,7 +164,7 @@ def rename_tensor() -> Callable[[Path, str, str], None]:
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all data sets, with a tiny rendering of the demo's in it."""
+    """The folder of all datasets, with a tiny rendering of the demo's."""
     root = tmp_path_factory.mktemp("data")
     render(root / "demo", seed=0, sizes=TINY, report=lambda line: None)
     return root
@@ -172,7 +172,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data_root(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny rendering, with the data sets' configs told how small it is."""
+    """The tiny rendering, with matching sizes in the datasets' configs."""
     original = configs.config
 
     def config(name: str) -> Config:
@@ -186,7 +186,7 @@ def data_root(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny_protocol(monkeypatch: pytest.MonkeyPatch) -> Config:
-    """The demo protocol with smaller pictures and a single epoch; tests may change it further."""
+    """The demo protocol with smaller images and one epoch; tests may change it further."""
     protocol = copy.deepcopy(configs.read_protocol("demo"))
     protocol.detect.update(
         {
@@ -220,7 +220,7 @@ def tiny_protocol(monkeypatch: pytest.MonkeyPatch) -> Config:
 
 @pytest.fixture
 def one_line(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """What a command said on standard error, which must be one line of ours."""
+    """A command's output on standard error, which must be one line."""
 
     def read() -> str:
         lines = capsys.readouterr().err.splitlines()
@@ -233,6 +233,6 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No launcher's variables, whoever runs these tests."""
+    """Removes a launcher's environment variables."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)

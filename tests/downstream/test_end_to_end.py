@@ -1,4 +1,4 @@
-"""Every downstream stage through the command, on a few rendered pictures; killed, resumed, kept."""
+"""Every downstream stage through the command, on a few rendered images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner
 
-from core import files, record
+from core import configs, files, record
 from core.metrics import label_maps, segmentation
 from downstream.__main__ import main
 from downstream.backbones import checks
@@ -28,10 +29,6 @@ from results.store import query
 ARCH = "resnet10d_narrow"
 LABEL = f"random-{ARCH}"
 FINETUNE = ["--cfg-options", "epochs=1", "batch_size=8", "base_batch_size=8", "warmup_epochs=0"]
-SIZES = {  # of the conftest's tiny rendering
-    "demo/voc": dict(train=6, test=3),
-    "demo/ade20k": dict(training=4, validation=3),
-}
 STAGES: dict[str, tuple[list[str], str, dict[str, int], str]] = {
     # words, task, samples of each metric, stage of the record
     "c4": (["detect"], "detect", {"map": 3, "map_all_point": 3, "ap_coco": 3}, "detect"),
@@ -116,7 +113,7 @@ def test_a_stage_from_start_to_record(
     assert str(data_root) not in measured
     assert task in capsys.readouterr().out
 
-    # once more: nothing is repeated
+    # a second call repeats nothing
     before = path.read_bytes()
     for place, attribute in ((Runner, "from_cfg"), (features, "extract")):
         monkeypatch.setattr(place, attribute, lambda *a, **k: pytest.fail("repeated"))
@@ -167,19 +164,21 @@ def _tensors_before_and_after(
         seen.append({k: v.clone() for k, v in checks.weights_in(runner.model).items()})
 
     for name in ("before_train", "after_train"):
-        original = getattr(openmmlab.Meter, name)
+        original = getattr(openmmlab.ProgressHook, name)
 
-        def watched(self: openmmlab.Meter, runner: Runner, original: Callable = original) -> None:
+        def watched(
+            self: openmmlab.ProgressHook, runner: Runner, original: Callable = original
+        ) -> None:
             original(self, runner)
             watch(runner)
 
-        monkeypatch.setattr(openmmlab.Meter, name, watched)
+        monkeypatch.setattr(openmmlab.ProgressHook, name, watched)
     assert main(_argv(words, data_root, runs, spec)) == 0
     return seen[0], seen[1]
 
 
 @pytest.mark.parametrize("name", ["c4", "fcn"])
-def test_training_starts_from_the_file_and_moves_what_it_may(
+def test_training_starts_from_the_file_and_moves_only_what_is_not_frozen(
     name: str,
     data_root: Path,
     tmp_path: Path,
@@ -200,7 +199,7 @@ def test_training_starts_from_the_file_and_moves_what_it_may(
         frozen = {k for k in convolutions if k.startswith(("conv1.", "layer1."))}
         assert moved == convolutions - frozen
     else:
-        assert moved == set(stored), "the statistics of its norms too"
+        assert moved == set(stored), "the norms' statistics too"
 
 
 # ---- what stops a run
@@ -244,7 +243,7 @@ def test_the_linear_probes_numbers_by_hand(data_root: Path, tmp_path: Path):
     assert main(_argv(STAGES["linear"][0], data_root, tmp_path)) == 0
     out = tmp_path / "demo" / "linear-cifar10" / LABEL / "seed0"
     found = json.loads((out / "record.json").read_text())
-    # of 20 test pictures, so a multiple of 5 %
+    # 20 test images: every accuracy is a multiple of 5 %
     for metric in found["metrics"].values():
         assert metric["value"] % 5 == pytest.approx(0, abs=1e-9)
     assert found["metrics"]["top1"]["value"] <= found["metrics"]["top5"]["value"]
@@ -254,7 +253,7 @@ def test_the_linear_probes_numbers_by_hand(data_root: Path, tmp_path: Path):
     assert found["chosen"]["penalty"] == max(p for p, score in scores.items() if score == best)
 
 
-# ---- a trial on a part of the training set
+# ---- a debug run on part of the training set
 
 
 @pytest.mark.parametrize("name", ["c4", "fcn", "linear"])
@@ -272,14 +271,14 @@ def test_a_limit_is_what_is_trained_on(
         )
         limit, sizes = 30, {"train": 30, "test": 20}
     else:
-        # in two parts, a half of each
+        # the dataset has two parts; half of each is used
         limit, sizes = {
             "c4": (4, {"train": 4, "test": 3}),
             "fcn": (2, {"training": 2, "validation": 3}),
         }[name]
-        original = openmmlab.Meter.before_train_epoch
+        original = openmmlab.ProgressHook.before_train_epoch
         monkeypatch.setattr(
-            openmmlab.Meter,
+            openmmlab.ProgressHook,
             "before_train_epoch",
             lambda self, runner: (
                 lengths.append(len(runner.train_dataloader.dataset)),
@@ -288,7 +287,7 @@ def test_a_limit_is_what_is_trained_on(
         )
     assert main([*_argv(words, data_root, tmp_path), "--limit", str(limit)]) == 0
     assert lengths[0] == limit
-    # a trial lies in a folder of its own: nothing takes it for the whole run
+    # a debug run has its own directory and cannot be mistaken for a full run
     folder = tmp_path / "demo" / f"{task}-limit{limit}" / LABEL / "seed0"
     found = record.read(folder / "record.json")
     assert found.dataset.sizes == sizes
@@ -303,63 +302,42 @@ def test_a_limit_is_what_is_trained_on(
             assert 100 * right.sum() / len(right) == found.metrics[key].value
 
 
-@pytest.mark.parametrize(("words", "metric"), [(["detect"], "map"), (["segment"], "miou")])
-def test_two_processes_share_one_run(
-    words: list[str], metric: str, rendered: Path, tmp_path: Path
-) -> None:
-    """Over gloo, on CPUs: one record, every test picture counted once, the rate for the batch."""
-    script = tmp_path / "two.py"
-    script.write_text(
-        f"""
+TWO_PROCESSES = """
 import sys
 from mmengine.config import Config
 from core import configs
-whole, read = configs.config, configs.read_protocol
+original, protocol = configs.config, Config({protocol!r})
 def config(name):
-    found = whole(name)
-    found.sizes = Config(dict(sizes={SIZES!r}[name])).sizes
+    found = original(name)
+    found.sizes = Config(dict(sizes={sizes!r}[name])).sizes
     return found
-def protocol(name):
-    found = read(name)
-    found.detect.update(
-        {{
-            "train_pipeline.2.scale": (64, 48),
-            "test_pipeline.1.scale": (64, 48),
-            "train_cfg.max_epochs": 1,
-            "param_scheduler.1.milestones": [1],
-            "total_batch_size": 2,
-            "model.train_cfg.rcnn.sampler.num": 8,
-            "model.train_cfg.rpn_proposal.nms_pre": 50,
-            "model.train_cfg.rpn_proposal.max_per_img": 10,
-            "model.test_cfg.rpn.nms_pre": 50,
-            "model.test_cfg.rpn.max_per_img": 10,
-        }}
-    )
-    found.segment.update(
-        {{
-            "train_pipeline.2.scale": (384, 48),
-            "train_pipeline.3.crop_size": (32, 32),
-            "test_pipeline.1.scale": (384, 48),
-            "train_cfg.max_epochs": 1,
-            "param_scheduler.0.end": 1,
-            "total_batch_size": 4,
-        }}
-    )
-    return found
-configs.config, configs.read_protocol = config, protocol
+configs.config, configs.read_protocol = config, lambda name: protocol
 from downstream.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
-    )
+
+
+@pytest.mark.parametrize(("words", "metric"), [(["detect"], "map"), (["segment"], "miou")])
+def test_two_processes_share_one_run(
+    words: list[str], metric: str, data_root: Path, tiny_protocol: Config, tmp_path: Path
+) -> None:
+    """torchrun with gloo on CPUs: one record, every test image counted once, batch divided."""
+    tiny_protocol.segment.update(total_batch_size=4)
+    sizes = {
+        f"demo/{name}": dict(configs.config(f"demo/{name}").sizes) for name in ("voc", "ade20k")
+    }
+    script = tmp_path / "two.py"
+    protocol = tiny_protocol._cfg_dict.to_dict()
+    script.write_text(TWO_PROCESSES.format(protocol=protocol, sizes=sizes))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    root = Path(__file__).parents[2]
+    root = str(Path(__file__).parents[2])
 
     done = subprocess.run(
-        [sys.executable, *launch, *_argv(words, rendered, tmp_path / "runs")],
+        [sys.executable, *launch, *_argv(words, data_root, tmp_path / "runs")],
         capture_output=True,
         text=True,
         env=os.environ
-        | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)},
+        | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)},
         cwd=tmp_path,
         check=False,
     )
@@ -376,10 +354,17 @@ sys.exit(main(sys.argv[1:]))
     lr = {"detect": 0.001 * 10, "segment": 0.01}[words[0]]
     assert found.config["optim_wrapper"]["optimizer"]["lr"] == pytest.approx(lr)
     assert total == 2 * per_device
-    if words == ["segment"]:  # of both processes, each of which has seen some of the images
-        maps = label_maps.load(folder / "label_maps.npz")
-        counted = segmentation.load(folder / "confusion.npz")
-        assert maps.images == counted.images
-        for place, (truth, guess) in enumerate(zip(maps.truth, maps.guess, strict=True)):
-            assert (truth == guess).sum() == np.trace(counted.total([place]))
-            assert (truth != 255).sum() == counted.total([place]).sum()
+    if words == ["segment"]:
+        _assert_label_maps_agree_with_confusions(folder)
+
+
+def _assert_label_maps_agree_with_confusions(folder: Path) -> None:
+    """Both files hold the images of all processes."""
+    maps = label_maps.load(folder / "label_maps.npz")
+    counted = segmentation.load(folder / "confusion.npz")
+    assert maps.images == counted.images
+    for index, (truth, guess) in enumerate(zip(maps.truth, maps.guess, strict=True)):
+        confusion = counted.confusions[index]
+        true, predicted = np.divmod(confusion.cells, len(counted.classes))
+        assert (truth == guess).sum() == confusion.pixels[true == predicted].sum()
+        assert (truth != 255).sum() == confusion.pixels.sum()

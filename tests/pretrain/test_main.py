@@ -32,7 +32,7 @@ def seed_folder(tmp_path: Path, recipe: str, seed: str = "seed0", task: str = "p
 
 
 def sha256_of_weights(path: Path) -> str:
-    """The documented hash, by hand: names in order, each with its type, shape and bytes."""
+    """The documented hash, computed here: names in order, each with its type, shape and bytes."""
     digest = hashlib.sha256()
     with safetensors.safe_open(path, framework="pt") as file:
         for name in sorted(file.keys()):
@@ -170,7 +170,7 @@ def test_a_changed_recipe_sets_the_old_run_aside_whole(
 
 
 def test_options_and_architectures_have_folders_of_their_own(run: Run, tmp_path: Path) -> None:
-    """What was trained without them stays where it was."""
+    """A run without options keeps its directory."""
     assert run("smooth") == 0
     before = contents(seed_folder(tmp_path, "smooth"))
 
@@ -198,8 +198,8 @@ def test_options_and_architectures_have_folders_of_their_own(run: Run, tmp_path:
 
 def test_changed_data_make_another_run(run: Run, tmp_path: Path) -> None:
     assert run("smooth") == 0
-    picture = tmp_path / "data/demo/imagenet/train/class1/3.JPEG"
-    picture.write_bytes(picture.read_bytes() + b"\0")
+    image = tmp_path / "data/demo/imagenet/train/class1/3.JPEG"
+    image.write_bytes(image.read_bytes() + b"\0")
 
     assert run("smooth") == 0
 
@@ -208,12 +208,12 @@ def test_changed_data_make_another_run(run: Run, tmp_path: Path) -> None:
     assert one != two
 
 
-def test_a_trial_on_fewer_samples_says_so(
+def test_a_debug_run_is_recorded_as_one(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("smooth", "--limit", "20") == 0
 
-    # in a folder of its own: nothing downstream takes it for the whole run
+    # a debug run has its own directory and cannot be mistaken for a full run
     assert not seed_folder(tmp_path, "smooth").exists()
     folder = tmp_path / "runs/demo/pretrain-limit20/smooth/seed0"
     found = record.read(folder / "record.json")
@@ -241,7 +241,7 @@ def test_an_interrupted_command_resumes(
     capsys: pytest.CaptureFixture[str],
     number: signal.Signals,
 ) -> None:
-    """Stopped within its second epoch, saved there, and gone on from there."""
+    """Stopped and saved within its second epoch, then resumed from there."""
     whole = loop.Trainer.train_step
 
     def be_stopped(trainer: loop.Trainer, batches: Sequence) -> torch.Tensor:
@@ -274,7 +274,7 @@ def test_an_interrupted_command_resumes(
 
 
 def test_states_are_saved_as_often_as_asked(run: Run, tmp_path: Path) -> None:
-    """Of 3 steps an epoch: after the 2nd, and at the end of the epoch; the newest two stay."""
+    """3 steps per epoch: saved after the 2nd and at the end; the newest two states are kept."""
     assert run("smooth", "--save-every", "2") == 0
 
     states = sorted(p.name for p in seed_folder(tmp_path, "smooth").glob("state-*"))
@@ -319,7 +319,7 @@ def test_a_student_records_its_teachers_weights(
     assert aside.teacher_sha256 == sha256_of_weights(teacher)
     assert student.backbone.sha256 != aside.backbone.sha256
 
-    # and a damaged one none
+    # a damaged teacher makes none
     capsys.readouterr()
     other.write_bytes(other.read_bytes()[:1000])
     assert run("distill", "--teacher", str(other)) == 2
@@ -397,12 +397,12 @@ def test_as_a_process(tmp_path: Path) -> None:
 
 # --- two processes
 
-DISTINCT = 5  # pictures per class and split; the rest of the set are links to them
+DISTINCT = 5  # images per class and split; the rest of the dataset are links to them
 
 
 @pytest.fixture
 def linked_demo_set(tmp_path: Path, image_folder: Callable) -> Path:
-    """A set with the size of the rendered one, quick to write."""
+    """A dataset with the size of the rendered one, quick to write."""
     settings = Config.fromfile(str(ROOT / "configs/data/demo/imagenet.py"))
     for seed, (split, size) in enumerate(settings.sizes.items()):
         root = tmp_path / "data" / settings.root / split
@@ -414,7 +414,7 @@ def linked_demo_set(tmp_path: Path, image_folder: Callable) -> Path:
 
 
 def test_two_processes_train_one_network(linked_demo_set: Path, tmp_path: Path) -> None:
-    """And the accuracy on record is that of the weights in the file, not of either process's."""
+    """The recorded accuracy is that of the exchange file's weights."""
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     sizes = ["batch_size=16", "train_resolution=32", "eval_resolution=32"]
     options = ["limit=96", "epochs=1", "warmup_epochs=0", *sizes, "accumulation=2"]
@@ -451,7 +451,7 @@ def test_two_processes_train_one_network(linked_demo_set: Path, tmp_path: Path) 
 
 
 def seen_by(exchange: Path, split: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of an exchange file's weights, and labels, of each distinct picture once."""
+    """Logits of an exchange file's weights, and labels, of each distinct image once."""
     with safetensors.safe_open(exchange, framework="pt") as file:
         about = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -461,8 +461,8 @@ def seen_by(exchange: Path, split: Path) -> tuple[np.ndarray, np.ndarray]:
     images, labels = [], []
     for label, folder in enumerate(sorted(split.iterdir())):
         for i in range(DISTINCT):
-            picture = Image.open(folder / f"{i}.JPEG").convert("RGB")
-            small = picture.resize((36, 36), Image.Resampling.BILINEAR)
+            image = Image.open(folder / f"{i}.JPEG").convert("RGB")
+            small = image.resize((36, 36), Image.Resampling.BILINEAR)
             images.append((np.asarray(small)[2:34, 2:34] / 255 - mean) / std)
             labels.append(label)
     pixels = torch.from_numpy(np.stack(images).astype(np.float32)).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Recipes: what protocols, options and architectures make of them, and what is refused."""
+"""Recipes: changes by protocols, options and architectures, and what is refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def kept(configs: Path, folder: str, name: str) -> Config:
 
 @pytest.fixture(autouse=True)
 def read_each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """mmengine takes a tenth of a second for a long chain of parents."""
+    """Cached, because mmengine needs 0.1 s for a long chain of parents."""
     monkeypatch.setattr(core_configs, "read", lambda *which: kept(core_configs.CONFIGS, *which))
 
 

@@ -1,4 +1,4 @@
-"""What a recipe's fields take, and what they refuse: types, ranges, moments."""
+"""Values that a recipe's fields accept and refuse: types, ranges, mean and std."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_value_out_of_range_is_refused(best: recipe.Recipe, key: str, value: f
         ("std", [0.25, -1.0, 0.25]),
     ],
 )
-def test_moments_that_cannot_be_are_refused(best: recipe.Recipe, key: str, value: list) -> None:
+def test_impossible_means_and_stds_are_refused(best: recipe.Recipe, key: str, value: list) -> None:
     with pytest.raises(InputError, match=f"^option: {key}"):
         recipe.override(best, {key: value})
 

@@ -1,4 +1,4 @@
-"""The files of configs/pretrain: one trick each, the papers' values, the papers' figures."""
+"""The files of configs/pretrain: one trick each, with the papers' settings and accuracies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pretrain import recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Table 4's rows, from above, and the switch that each adds.
+# Table 4's rows, top to bottom, and the switch that each adds.
 TABLE_4 = {
     "linear-scaling": ("Linear scaling", "linear_scaling"),
     "warmup": ("+ LR warmup", "warmup_epochs"),
@@ -28,7 +28,7 @@ A2_ADDS = """epochs optimiser batch_size base_batch_size lr warmup_epochs lr_dec
     no_bias_decay init zero_gamma precision loss randaugment mixup_alpha cutmix_alpha repeats
     drop_path crop_ratio interpolation hsv_jitter pca_noise mean std"""
 
-# Each recipe, the one it adds to, and the settings in which it differs from it.
+# Each recipe, its parent, and the settings in which they differ.
 TREE = {
     "b-standard": (None, None),
     "bs256-linear-scaling": ("b-standard", {"arch", "linear_scaling"}),
@@ -266,7 +266,7 @@ def test_values_are_those_of_bag_of_tricks(name: str, values: dict) -> None:
         "interpolation": "bilinear",
         "hsv_jitter": 0.4,
         "pca_noise": 0.1,
-        # and none of what is Strikes Back's
+        # and nothing of Strikes Back's
         "cutmix_alpha": 0,
         "randaugment": None,
         "repeats": 1,

@@ -1,4 +1,4 @@
-"""What reaches the first convolution in mmdet and in mmseg: RGB, with the checkpoint's moments."""
+"""The first convolution's input in mmdet and mmseg: RGB with the checkpoint's mean and std."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from downstream.detection import faster_rcnn
 from downstream.segmentation import fcn
 from downstream.task import DownstreamRun
 
-# Unlike each other and unlike ImageNet's: a mix-up of channels, or a default, would show.
+# All different, and different from ImageNet's: swapped channels or a default would show.
 MEAN, STD = (0.1, 0.3, 0.6), (0.5, 0.25, 0.4)
 WIDTH, HEIGHT = 96, 64
 DETECTION = {
@@ -56,7 +56,7 @@ def _expected(path: Path) -> np.ndarray:
 
 
 def _write_lossless(pixels: np.ndarray, path: Path) -> None:
-    """A PNG whatever the name says: readers go by the content."""
+    """Writes a PNG under any file name; readers detect the format from the content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, format="png")
 
@@ -188,7 +188,7 @@ def test_segmenters_are_trained_on_a_crop_of_the_same(
 def test_padding_is_zero_after_normalisation(
     segmentation: Config, tiny_run: Callable, tmp_path: Path
 ):
-    # a crop larger than the picture: what is added is the mean, and its labels are ignored
+    # a crop larger than the image: the padding is the mean, and its labels are ignored
     configs.read_protocol("tiny").segment["train_pipeline.3.crop_size"] = (80, 112)
     with DefaultScope.overwrite_default_scope("mmseg"):
         cfg = fcn.build_config(tiny_run("segment"), segmentation)
@@ -211,7 +211,7 @@ def test_padding_is_zero_after_normalisation(
 
 # ---- imported weights, a real JPEG, and timm's own transform
 
-# what the user says of the weights; mean and deviation of RGB from 0 to 255; the order of channels
+# the user's specification; mean and std of RGB from 0 to 255; the order of channels
 IMPORTED = {
     "caffe": ("channels=bgr,mean=122/116/104,std=1/1/1", (122, 116, 104), (1, 1, 1), "bgr"),
     "inception": (
@@ -224,7 +224,7 @@ IMPORTED = {
 
 @pytest.fixture
 def jpeg(tmp_path: Path) -> Path:
-    """A smooth picture in three unlike channels, with the usual halved colour."""
+    """A smooth image in three unlike channels, with the usual halved colour."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     pixels = np.stack([x * 2, y * 3, 255 - x - y], axis=2).astype(np.uint8)
     path = tmp_path / "real.jpg"
@@ -233,7 +233,7 @@ def jpeg(tmp_path: Path) -> Path:
 
 
 def _first_convolution(model: nn.Module, cfg: Config) -> tuple[torch.Tensor, torch.Tensor]:
-    """What goes into the first convolution and what comes out, for the first test picture."""
+    """Input and output of the first convolution for the first test image."""
     passed: list[torch.Tensor] = []
     first = model.backbone.net.conv1[0]
     first.register_forward_hook(lambda module, inputs, out: passed.extend((inputs[0], out)))
@@ -270,7 +270,7 @@ def test_imported_weights_see_what_they_were_trained_on(
             cfg = fcn.build_config(make_run(stage, path, "tiny"), found)
         seen, out = _first_convolution(MODELS.build(cfg.model), cfg)
 
-    # timm's transform for validation, of which resizing has nothing to do here
+    # timm's validation transform, whose resizing changes nothing here
     transform = timm.data.create_transform(
         (3, HEIGHT, WIDTH),
         mean=tuple(value / 255 for value in mean),

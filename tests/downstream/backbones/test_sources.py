@@ -1,4 +1,4 @@
-"""From what the user names a backbone by to an exchange file."""
+"""Backbone specifications and the exchange files they give."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _import(spec: str, folder: Path) -> Path:
     return sources.exchange_of(spec, folder, "demo", 0)
 
 
-# ---- what the user may say
+# ---- specifications
 
 
 @pytest.mark.parametrize("spec", ["resnet50d", "random:", ":resnet50d", "hub:resnet50d", ""])
@@ -191,7 +191,7 @@ def test_a_foreign_file_without_arch_is_told_to_name_it(tmp_path: Path):
 
 
 class _Anything:
-    """Something that a checkpoint of tensors does not need."""
+    """An object that does not belong in a checkpoint of tensors."""
 
 
 def test_a_file_that_would_run_code_is_refused_with_the_reason(tmp_path: Path):
@@ -253,7 +253,7 @@ def test_pickled_objects_are_refused_with_the_reason(
     content: Callable[[], Any], reason: str, tmp_path: Path
 ):
     torch.save(content(), tmp_path / "a.pth")
-    with pytest.raises(InputError, match=rf"{reason}.*save its state dict alone"):
+    with pytest.raises(InputError, match=rf"{reason}.*save only its state dict"):
         sources.read_tensors(tmp_path / "a.pth")
 
 
@@ -335,7 +335,7 @@ def test_torchvision_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(
         InputError,
         match=r"torchvision:resnet18/IMAGENET1K_V1: .*Name or service not known.*"
-        r"Without a network, copy them here and say file:PATH,arch=resnet18",
+        r"Without a network, copy the file here and use file:PATH,arch=resnet18",
     ):
         _import("torchvision:resnet18/IMAGENET1K_V1", tmp_path)
 
@@ -355,7 +355,7 @@ def test_torchvisions_weights_bring_their_own_preprocessing(
     assert (about.interpolation, about.recipe) == ("bilinear", "torchvision:resnet18/DEFAULT")
 
 
-# ---- what the weights were trained on
+# ---- preprocessing of the weights
 
 
 def _pixels(size: int = 64) -> torch.Tensor:
@@ -385,7 +385,7 @@ def test_bgr_weights_are_turned_to_rgb(arch: str, tmp_path: Path, randomised: Ca
 def test_channels_of_a_model_without_a_first_convolution(tmp_path: Path):
     model = timm.create_model(ARCH, num_classes=2)
     model.pretrained_cfg = {"first_conv": "fc"}
-    with pytest.raises(InputError, match="channels=bgr: ResNet has no convolution of pixels"):
+    with pytest.raises(InputError, match="channels=bgr: the first layer of ResNet is no conv"):
         sources.reverse_channels(model)
 
 
@@ -396,7 +396,7 @@ def _about(options: str, tmp_path: Path) -> Exchange:
     ).about
 
 
-def test_moments_are_the_architectures_unless_said(tmp_path: Path):
+def test_mean_and_std_are_the_architectures_unless_given(tmp_path: Path):
     about = _about("", tmp_path)
     assert (about.mean, about.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     # mmdet's caffe models: only the mean is subtracted
@@ -415,7 +415,7 @@ def test_moments_are_the_architectures_unless_said(tmp_path: Path):
         *("mean=0.485/0.456/0.406", "std=0.229/0.224/0.225", "mean=1/2/256", "std=inf/1/1"),
     ],
 )
-def test_moments_that_cannot_be(option: str, tmp_path: Path):
+def test_impossible_means_and_stds(option: str, tmp_path: Path):
     with pytest.raises(InputError, match="expected three numbers of pixels from 0 to 255"):
         _about(f",{option}", tmp_path)
 

@@ -1,4 +1,4 @@
-"""Checkpoints in the names of other libraries, against those libraries' own networks."""
+"""Checkpoints with other libraries' tensor names, against those libraries' networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from downstream.backbones import sources, timm_features
 from downstream.backbones.tensor_names import timm_names
 from downstream.backbones.timm_features import TimmFeatures
 
-PICTURE = torch.randn(1, 3, 96, 80, generator=torch.Generator().manual_seed(4))
+IMAGE = torch.randn(1, 3, 96, 80, generator=torch.Generator().manual_seed(4))
 Tensors = dict[str, Tensor]
 
 
@@ -40,7 +40,7 @@ def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
 
 
 def _detector(tensors: Tensors) -> dict[str, Any]:
-    """As mmengine saves a model with a neck and heads, distributed."""
+    """A distributed model with a neck and heads, as mmengine saves it."""
     parts = {
         "neck.lateral_convs.0.conv.weight": torch.ones(2, 2),
         "rpn_head.fc.bias": torch.ones(3),
@@ -96,7 +96,7 @@ def imported(tmp_path: Path) -> Callable[[Any, str], Path]:
 
 @torch.no_grad()
 def _largest_difference(path: Path, theirs: tuple[Tensor, ...]) -> float:
-    ours = TimmFeatures(str(path)).eval()(PICTURE)
+    ours = TimmFeatures(str(path)).eval()(IMAGE)
     assert [f.shape for f in ours] == [f.shape for f in theirs]
     assert min(f.std().item() for f in theirs) > 1e-2
     return max((a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True))
@@ -111,7 +111,7 @@ def _network(build: Callable[[], nn.Module], randomised: Callable) -> nn.Module:
 
 def _features(network: nn.Module) -> tuple[Tensor, ...]:
     with torch.no_grad():
-        return tuple(network(PICTURE))
+        return tuple(network(IMAGE))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -217,7 +217,7 @@ def test_networks_of_torchvision(name: str, tmp_path: Path, randomised: Callable
     assert found.difference is not None
     assert found.difference <= 1e-4
     path = sources.write(found, f"torchvision:{name}/X", tmp_path, "demo", 0)
-    x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(PICTURE))))
+    x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(IMAGE))))
     levels = []
     for layer in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
         levels.append(x := layer(x))
@@ -229,15 +229,15 @@ def test_networks_of_torchvision(name: str, tmp_path: Path, randomised: Callable
 
 
 def test_a_model_that_computes_something_else_is_noticed(randomised: Callable):
-    # the same tensors with the stride elsewhere: their names and shapes say nothing of it
+    # the same names and shapes, but the stride in another convolution
     theirs = randomised(torchvision.models.resnet50(weights=None), 1)
     theirs.layer3[0].conv1.stride, theirs.layer3[0].conv2.stride = (2, 2), (1, 1)
     preset = ImageClassification(crop_size=224)
-    with pytest.raises(InputError, match="timm's resnet50 computes something else"):
+    with pytest.raises(InputError, match="timm's resnet50 with the same tensors has other logits"):
         sources.from_torchvision_model(theirs, "resnet50", preset, "torchvision:resnet50/X")
 
 
-# ---- names alone
+# ---- names only
 
 
 def _wanted(arch: str) -> list[str]:
@@ -283,11 +283,11 @@ def test_shortcuts_without_any_pool_are_no_average_pool_shortcuts():
     ["resnetv1d0_conv0_weight", "conv0_weight", "resnetv1b0_layers1_batchnorm2_running_mean"],
 )
 def test_names_that_gluoncv_counts_up_are_refused(name: str, imported: Callable):
-    with pytest.raises(InputError, match=f"{name}: .*the same for v1c and v1d; .*save_parameters"):
+    with pytest.raises(InputError, match=f"{name}: .*the same for v1c and v1d, .*save_parameters"):
         imported({"fc.bias": torch.ones(2), name: torch.ones(2)}, "resnet50d")
 
 
-# ---- every tensor is accounted for
+# ---- every tensor is mapped or listed
 
 ARCH = "resnet10d_narrow"
 
@@ -348,7 +348,7 @@ def test_tensors_of_whole_numbers_are_refused(tmp_path: Path):
     tensors = _named()
     tensors["layer1.0.conv1.weight"] = tensors["layer1.0.conv1.weight"].to(torch.int8)
     found = _refused(tensors, tmp_path)
-    assert found.endswith("not of floating-point numbers: layer1.0.conv1.weight")
+    assert found.endswith("expected floating-point tensors, found others: layer1.0.conv1.weight")
 
 
 def test_half_precision_is_widened(tmp_path: Path, raw: Callable):
@@ -399,11 +399,11 @@ def test_the_import_command_says_what_became_of_each_tensor(
     lines = capsys.readouterr().out.splitlines()
     total = len(_named())
     assert "backbone.stem.7.bias -> bn1.bias" in lines
-    assert "neck.weight left out: not of the network that classifies" in lines
+    assert "neck.weight left out: not in the classification network" in lines
     for name in ("fc.weight", "fc.bias", "bn1.num_batches_tracked"):
-        assert f"{name} is not in the source: 0" in lines
+        assert f"{name} added: the source lacks it, set to 0" in lines
     assert (
-        f"{ARCH}, {total} tensors: 0 under their own names, {total - 3} renamed, 3 added; "
+        f"{ARCH}, {total} tensors: 0 with the same name, {total - 3} renamed, 3 added; "
         f"1 of the source left out"
     ) in lines
     assert lines[-1] == (
@@ -436,6 +436,6 @@ def test_a_backbone_that_is_used_at_once_says_what_became_of_it(
     spec = f"file:{_write(tensors, tmp_path)},arch={ARCH}"
     sources.exchange_of(spec, tmp_path / "out", "demo", 0)
     assert capsys.readouterr().out == (
-        f"{spec}: {ARCH}, {len(tensors)} tensors: {len(tensors)} under their own names, "
+        f"{spec}: {ARCH}, {len(tensors)} tensors: {len(tensors)} with the same name, "
         f"0 renamed, 0 added; 0 of the source left out\n"
     )

@@ -1,4 +1,4 @@
-"""Features against timm's own and mmseg's own, and what is frozen in them."""
+"""Features against timm's and mmseg's, and frozen layers."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def _as_mmseg_names_it(name: str) -> str:
 
 @torch.no_grad()
 def test_dilated_features_are_mmsegs(exchange: Callable, raw: Callable):
-    # mmseg has had this network for years: ResNet-50-D with stages 3 and 4 at stride 8. Only of
-    # bottlenecks: its basic blocks dilate their first convolution alone, timm's both.
+    # mmseg has this network too: ResNet-50-D with stages 3 and 4 at stride 8. Bottlenecks only:
+    # its basic blocks dilate only their first convolution, timm's both.
     path = exchange("resnet50d")
     mmseg = ResNetV1d(
         depth=50, dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1), contract_dilation=True
@@ -129,7 +129,7 @@ def test_dilated_features_are_mmsegs(exchange: Callable, raw: Callable):
 
 @torch.no_grad()
 def test_timms_own_dilated_shortcut_is_another(exchange: Callable, raw: Callable):
-    # why the shortcuts are changed: with timm's stride-1 average pools the features differ
+    # the reason for the changed shortcuts: with timm's stride-1 pools the features differ
     path = exchange("resnet50d")
     timms = timm.create_model("resnet50d", num_classes=3, output_stride=8).eval()
     timms.load_state_dict(raw(path)[0])
@@ -239,7 +239,9 @@ def test_init_weights_leaves_the_weights(part: type, through_parent: bool, excha
 
 
 def test_a_stride_that_no_level_has(exchange: Callable):
-    with pytest.raises(InputError, match=r"no features of stride 2 .* strides are 4, 8, 16, 32"):
+    with pytest.raises(
+        InputError, match=r"stride=2: .* no features of this stride; it has 4, 8, 16, 32"
+    ):
         TimmFeatures(str(exchange("convnext_atto")), frozen_stride=2)
 
 

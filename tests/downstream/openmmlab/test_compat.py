@@ -1,4 +1,4 @@
-"""mmdet's and mmseg's stock configs, and the stand-in for mmcv's compiled operators."""
+"""mmdet's and mmseg's stock configs, and the replacement of mmcv's compiled operators."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_preparing_twice_keeps_the_operators():
 
 
 def _greedy(boxes: np.ndarray, scores: np.ndarray, threshold: float, offset: int) -> list[int]:
-    """Keep the best, drop whatever overlaps it by more than the threshold, and so on."""
+    """Repeatedly keep the best box and drop those that overlap it by more than the threshold."""
     widths, heights = (boxes[:, 2 + k] - boxes[:, k] + offset for k in (0, 1))
     areas = widths * heights
     left, kept = list(np.argsort(-scores)), []

@@ -1,4 +1,4 @@
-"""Detection and segmentation that real signals end, and that go on to the same bytes."""
+"""Detection and segmentation runs that real signals interrupt, and that resume exactly."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("clean_environment")
 def argv(
     data_root: Path, tiny_protocol: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[str]]:
-    """A command's words, for a run of two short epochs that saves every other iteration."""
+    """The arguments of a run of two short epochs that saves every second iteration."""
     size = {"train_cfg.max_epochs": EPOCHS, "total_batch_size": BATCH}
     tiny_protocol.detect.update(size | {"param_scheduler.1.milestones": [1]})
     tiny_protocol.segment.update(size | {"param_scheduler.0.end": EPOCHS, "multi_scale": (1.0,)})
@@ -55,7 +55,7 @@ def _folder(tmp_path: Path, runs: str, stage: str) -> Path:
 
 
 def _start(words: list[str], prepare: Callable[[], Any]) -> int:
-    """Begins a command in a forked process, whose number it gives."""
+    """Starts a command in a forked process, and returns its process id."""
     sys.stdout.flush()
     if (child := os.fork()) == 0:
         status = 99
@@ -77,27 +77,27 @@ def _status(child: int) -> int:
 
 
 def attempt(words: list[str], prepare: Callable[[], Any] = lambda: None) -> int:
-    """Runs a command in a forked process; its exit status, or minus the signal that ended it.
+    """Runs a command in a forked process; returns its exit status, or minus the fatal signal.
 
     Args:
-        prepare: what is changed in that process before.
+        prepare: called in that process first.
     """
     return _status(_start(words, prepare))
 
 
 def attempt_in_pair(words: list[str], prepare: Callable[[], Any] = lambda: None) -> list[int]:
-    """Runs a command in two processes, as torchrun starts them; their exit statuses.
+    """Runs a command in two processes, as torchrun starts them; returns their exit statuses.
 
     Args:
-        prepare: what is changed in the second before.
+        prepare: called in the second process first.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
     def join(rank: int) -> None:
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-        os.environ.update(place | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        os.environ.update(variables | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         if rank == 1:
             prepare()
 
@@ -105,7 +105,7 @@ def attempt_in_pair(words: list[str], prepare: Callable[[], Any] = lambda: None)
 
 
 def before(owner: Any, name: str, act: Callable[..., None]) -> None:
-    """Has `act` called with the arguments of a function before it."""
+    """Makes a function call `act` with its own arguments first."""
     original = getattr(owner, name)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -116,17 +116,17 @@ def before(owner: Any, name: str, act: Callable[..., None]) -> None:
 
 
 def end_at(number: signal.Signals, iteration: int) -> Callable[[], None]:
-    """A signal as an iteration begins; the batch is there by then."""
+    """Sends a signal when an iteration begins; its batch has been read."""
 
-    def act(self: exact_resume.Keeper, runner: Runner, *args: Any, **kwargs: Any) -> None:
+    def act(self: exact_resume.ExactResumeHook, runner: Runner, *args: Any, **kwargs: Any) -> None:
         if runner.iter == iteration:
             os.kill(os.getpid(), number)
 
-    return lambda: before(exact_resume.Keeper, "before_train_iter", act)
+    return lambda: before(exact_resume.ExactResumeHook, "before_train_iter", act)
 
 
 def kill_writing(iteration: int) -> Callable[[], None]:
-    """SIGKILL when a state is written, but not yet under its name."""
+    """SIGKILL when a state's temporary file is written, but not renamed."""
 
     def act(source: str, target: Path) -> None:
         if Path(target).name == f"state-{iteration:09d}.pt":
@@ -137,12 +137,16 @@ def kill_writing(iteration: int) -> Callable[[], None]:
 
 def end_in_test(number: signal.Signals) -> Callable[[], None]:
     def act(
-        self: exact_resume.Keeper, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any
+        self: exact_resume.ExactResumeHook,
+        runner: Runner,
+        batch_idx: int,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
         if batch_idx == 1:
             os.kill(os.getpid(), number)
 
-    return lambda: before(exact_resume.Keeper, "before_test_iter", act)
+    return lambda: before(exact_resume.ExactResumeHook, "before_test_iter", act)
 
 
 def kill_before_record() -> None:
@@ -164,16 +168,16 @@ def _assert_the_same(a: Path, b: Path) -> None:
         assert torch.equal(tensor, flat[1][name]), name
     for key in ("iter", "epoch", "param_schedulers"):
         assert ours[key] == theirs[key]
-    assert ours["account"]["samples"] == theirs["account"]["samples"]
+    assert ours["progress"]["samples"] == theirs["progress"]["samples"]
     assert our_record.metrics == their_record.metrics
-    assert our_record.outputs == their_record.outputs, "the bytes of what is kept"
+    assert our_record.outputs == their_record.outputs, "the bytes of the output files"
     assert our_record.backbone == their_record.backbone
 
 
-def _in_peace(stage: str, argv: Callable, tmp_path: Path) -> Path:
-    """The folder of a run that nothing ended, without loader processes."""
-    assert attempt(argv(stage, "peace")) == 0
-    return _folder(tmp_path, "peace", stage)
+def _uninterrupted(stage: str, argv: Callable, tmp_path: Path) -> Path:
+    """The directory of an uninterrupted run without loader processes."""
+    assert attempt(argv(stage, "whole")) == 0
+    return _folder(tmp_path, "whole", stage)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -189,7 +193,7 @@ def test_a_run_ended_by_signals_ends_with_the_same_bytes(
     total = EPOCHS * SAMPLES[stage] // BATCH
     for prepare, status, newest in (
         (end_at(signal.SIGKILL, 1), -signal.SIGKILL, None),
-        # the iteration that has begun is finished, and saved
+        # the current iteration is finished and saved
         (end_at(signal.SIGUSR1, 0), 75, 1),
         (end_at(signal.SIGTERM, total - 1), 75, total),
         (end_in_test(signal.SIGTERM), 75, total),
@@ -205,22 +209,22 @@ def test_a_run_ended_by_signals_ends_with_the_same_bytes(
     assert f"{stage}/random-{ARCH}: stopped by SIGUSR1 after iteration 1 of {total}" in said
     assert "stopped by SIGTERM after epoch 2 of 2; the state is saved" in said
     assert attempt(words) == 0
-    _assert_the_same(folder, _in_peace(stage, argv, tmp_path))
+    _assert_the_same(folder, _uninterrupted(stage, argv, tmp_path))
 
 
 @pytest.mark.parametrize("stage", WORDS)
-def test_two_processes_of_which_one_is_asked_to_stop(stage: str, argv: Callable, tmp_path: Path):
+def test_a_signal_to_one_of_two_processes_stops_both(stage: str, argv: Callable, tmp_path: Path):
     words, folder = argv(stage, "pair"), _folder(tmp_path, "pair", stage)
     assert attempt_in_pair(words, end_at(signal.SIGTERM, 1)) == [75, 75]
     assert resume_state.states(folder)[0].name == "state-000000002.pt"
     assert attempt_in_pair(words) == [0, 0]
 
-    assert attempt_in_pair(argv(stage, "peace")) == [0, 0]
-    _assert_the_same(folder, _folder(tmp_path, "peace", stage))
+    assert attempt_in_pair(argv(stage, "whole")) == [0, 0]
+    _assert_the_same(folder, _folder(tmp_path, "whole", stage))
 
 
 @pytest.mark.parametrize("stage", WORDS)
-def test_a_state_half_written_or_damaged_is_passed_over(
+def test_a_state_half_written_or_damaged_is_skipped(
     stage: str,
     argv: Callable,
     tmp_path: Path,
@@ -244,21 +248,22 @@ def test_a_state_half_written_or_damaged_is_passed_over(
     assert attempt(words) == 0
     assert f"{first}: the saved state is damaged" in capfd.readouterr().err
     assert not list(folder.glob(".state-*"))
-    _assert_the_same(folder, _in_peace(stage, argv, tmp_path))
+    _assert_the_same(folder, _uninterrupted(stage, argv, tmp_path))
 
 
 @pytest.mark.parametrize("stage", WORDS)
 def test_no_batch_is_read_twice(stage: str, argv: Callable, tmp_path: Path):
-    log = tmp_path / "places"
+    log = tmp_path / "indices"
 
-    def note(self: exact_resume.Placed, place: int) -> None:
+    def note(self: exact_resume.SeededDataset, index: int) -> None:
         with log.open("a") as file:
-            file.write(f"{place}\n")
+            file.write(f"{index}\n")
 
     def watched(more: Callable[[], None] = lambda: None) -> list[int]:
         log.write_text("")
         attempt(
-            argv(stage, "reads"), lambda: (before(exact_resume.Placed, "__getitem__", note), more())
+            argv(stage, "reads"),
+            lambda: (before(exact_resume.SeededDataset, "__getitem__", note), more()),
         )
         return [int(line) for line in log.read_text().split()]
 
@@ -278,7 +283,7 @@ def test_a_loss_that_is_not_finite_is_never_saved(
     assert not resume_state.states(_folder(tmp_path, "diverged", "segment"))
 
 
-# ---- the order of samples, and their augmentation
+# ---- order and augmentation of samples
 
 
 class _Set:
@@ -297,19 +302,19 @@ class _Set:
         return index, random.random(), drawn, torch.rand(1).item()
 
 
-def _placed(size: int, seed: int) -> exact_resume.Placed:
-    placed = exact_resume.Placed.__new__(exact_resume.Placed)
-    placed.inner, placed.seed = _Set(size), seed
-    return placed
+def _seeded(size: int, seed: int) -> exact_resume.SeededDataset:
+    dataset = exact_resume.SeededDataset.__new__(exact_resume.SeededDataset)
+    dataset.inner, dataset.seed = _Set(size), seed
+    return dataset
 
 
-def test_an_epochs_order_follows_from_seed_and_epoch():
-    sampler = exact_resume.PlacedSampler(_placed(10, 0), seed=3)
+def test_an_epochs_order_depends_on_seed_and_epoch():
+    sampler = exact_resume.SeededSampler(_seeded(10, 0), seed=3)
     for epoch in (0, 4):
         sampler.epoch = epoch
         expected = rng.generator("order", 3, epoch).permutation(10) + 10 * epoch
         assert list(sampler) == expected.tolist()
-    assert len({tuple(exact_resume.PlacedSampler(_placed(10, 0), seed)) for seed in range(5)}) == 5
+    assert len({tuple(exact_resume.SeededSampler(_seeded(10, 0), seed)) for seed in range(5)}) == 5
 
 
 @pytest.mark.parametrize(("size", "world"), [(10, 2), (11, 4), (3, 8)])
@@ -318,10 +323,10 @@ def test_processes_share_an_epoch(size: int, world: int, monkeypatch: pytest.Mon
     for rank in range(world):
         monkeypatch.setattr("core.runtime.distributed.rank", lambda rank=rank: rank)
         monkeypatch.setattr("core.runtime.distributed.world", lambda: world)
-        shares.append(exact_resume.PlacedSampler(_placed(size, 0), seed=1))
+        shares.append(exact_resume.SeededSampler(_seeded(size, 0), seed=1))
     lists = [list(share) for share in shares]
-    assert {len(places) for places in lists} == {len(shares[0])} == {-(-size // world)}
-    seen = Counter(place for places in lists for place in places)
+    assert {len(indices) for indices in lists} == {len(shares[0])} == {-(-size // world)}
+    seen = Counter(index for indices in lists for index in indices)
     assert set(seen) == set(range(size))
     assert max(seen.values()) - min(seen.values()) <= 1
 
@@ -332,27 +337,27 @@ def test_batches_from_any_place_are_the_rest(by: str | None):
         def get_data_info(self, index: int) -> dict[str, int]:
             return dict(width=10 + index % 3, height=11)
 
-    placed = _placed(17, 0)
-    placed.inner = Shaped(17)
-    batches = exact_resume.PlacedBatches(exact_resume.PlacedSampler(placed, 5), 4, by=by)
+    dataset = _seeded(17, 0)
+    dataset.inner = Shaped(17)
+    batches = exact_resume.ResumableBatches(exact_resume.SeededSampler(dataset, 5), 4, by=by)
     assert len(batches) == 5
     batches.go_to(2, 0)
     whole = list(batches)
-    assert sorted(place for batch in whole for place in batch) == list(range(34, 51))
+    assert sorted(index for batch in whole for index in batch) == list(range(34, 51))
     if by is not None:
-        wide = [{place % 17 % 3 > 0 for place in batch} for batch in whole]
+        wide = [{index % 17 % 3 > 0 for index in batch} for batch in whole]
         assert sum(len(kinds) == 1 for kinds in wide) >= 3
     for start in range(6):
         batches.go_to(2, start)
         assert list(batches) == whole[start:]
 
 
-def test_an_augmentation_follows_from_seed_epoch_and_index():
-    placed = _placed(5, 7)
-    everything = [placed[place] for place in range(15)]
+def test_an_augmentation_depends_on_seed_epoch_and_index():
+    dataset = _seeded(5, 7)
+    everything = [dataset[index] for index in range(15)]
     assert [sample[0] for sample in everything] == [0, 1, 2, 3, 4] * 3
     torch.manual_seed(1)
-    assert [placed[place] for place in reversed(range(15))] == everything[::-1]
+    assert [dataset[index] for index in reversed(range(15))] == everything[::-1]
     for column in zip(*(sample[1:] for sample in everything), strict=True):
         assert len(set(column)) == 15
-    assert _placed(5, 8)[0] != everything[0]
+    assert _seeded(5, 8)[0] != everything[0]

@@ -1,4 +1,4 @@
-"""The tasks' configs: the sizes of protocols, single settings, limits, fingerprints."""
+"""The tasks' configs: protocol sizes, single settings, limits, fingerprints."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from downstream.openmmlab.runner import OWN_KEYS, RUNNER_KEYS
 
 CONFIGS = [("detect", "c4"), ("detect", "fpn"), ("segment", "fcn")]
 PROTOCOLS = configs.names("protocol")
-PAPERS: Mapping[str, Any] = {}  # of a protocol that changes nothing: the papers' sizes
-# variables of the configs and their bases, which nobody reads once the config is there
-USED_UP = {"scale", "base_size", "crop_size", "norm_cfg", "data_preprocessor"}
+PAPERS: Mapping[str, Any] = {}  # a protocol that changes nothing: the papers' sizes
+# variables that are only used while a config is read
+READ_TIME_ONLY = {"scale", "base_size", "crop_size", "norm_cfg", "data_preprocessor"}
 
 
 def _read(folder: str, name: str, overlay: Mapping[str, Any] = PAPERS, world: int = 1) -> Config:
@@ -38,10 +38,10 @@ def _transform(pipeline: list, kind: str) -> ConfigDict:
     return found
 
 
-# ---- the size that a protocol gives
+# ---- sizes that a protocol sets
 
 
-def test_detection_takes_the_protocols_size():
+def test_detection_uses_the_protocols_size():
     overlay = {
         "train_pipeline.2.scale": (160, 128),
         "test_pipeline.1.scale": (160, 128),
@@ -104,7 +104,7 @@ def test_training_and_test_have_as_many_proposals(protocol: str):
         assert trained == overlay.get(f"model.test_cfg.rpn.{key}")
 
 
-def test_segmentation_takes_the_protocols_size():
+def test_segmentation_uses_the_protocols_size():
     overlay = {
         "train_pipeline.2.scale": (1024, 128),
         "train_pipeline.3.crop_size": (112, 96),
@@ -129,13 +129,13 @@ def test_segmentation_takes_the_protocols_size():
 @pytest.mark.parametrize(
     ("folder", "name", "world", "per_device", "lr"),
     [
-        # Faster R-CNN: 0.001 for 4 pictures in all
+        # Faster R-CNN: 0.001 for a batch of 4 images
         ("detect", "c4", 1, 4, 0.001),
         ("detect", "c4", 2, 2, 0.001),
         ("detect", "c4", 3, 1, 0.00075),
         ("detect", "c4", 4, 1, 0.001),
         ("detect", "c4", 8, 1, 0.002),
-        # FCN: 0.01 for 16 crops in all
+        # FCN: 0.01 for a batch of 16 crops
         ("segment", "fcn", 1, 16, 0.01),
         ("segment", "fcn", 2, 8, 0.01),
         ("segment", "fcn", 8, 2, 0.01),
@@ -177,7 +177,7 @@ def test_every_size_of_a_protocol_is_in_the_config_and_used(folder: str, name: s
     papers, overlay = _read(folder, name), configs.read_protocol(protocol)[folder]
     cfg = _read(folder, name, overlay)
     for key, value in overlay.items():
-        _value(papers, key)  # it is there without the overlay
+        _value(papers, key)  # it exists without the overlay
         assert _value(cfg, key) == value
 
 
@@ -185,7 +185,11 @@ def test_every_size_of_a_protocol_is_in_the_config_and_used(folder: str, name: s
     ("key", "value", "near"),
     [
         ("epochs", 1, ""),
-        ("scale", (64, 48), ""),  # used up by mmengine: a change would be ignored in silence
+        (
+            "scale",
+            (64, 48),
+            "",
+        ),  # only used while the config is read
         ("train_cfg.max_epoch", 1, "max_epochs"),
         ("train_pipeline.9.scale", (64, 48), ""),
         ("model.train_cfg.rpn_proposals.nms_pre", 9, "rpn_proposal"),
@@ -203,7 +207,7 @@ def test_the_papers_protocol_changes_nothing():
     assert (settings.detect, settings.segment) == ({}, {})
 
 
-# ---- no key that nothing reads
+# ---- every key is read
 
 
 READ_BY_US = {"train_pipeline", "test_pipeline", "total_batch_size"}
@@ -211,11 +215,11 @@ READ_BY_US = {"train_pipeline", "test_pipeline", "total_batch_size"}
 
 @pytest.mark.parametrize(("folder", "name"), CONFIGS)
 def test_top_level_keys_are_read(folder: str, name: str):
-    assert set(_read(folder, name)) - {*RUNNER_KEYS, *OWN_KEYS} <= READ_BY_US | USED_UP
+    assert set(_read(folder, name)) - {*RUNNER_KEYS, *OWN_KEYS} <= READ_BY_US | READ_TIME_ONLY
 
 
 def _arguments(kind: str, scope: str) -> set[str]:
-    """Every argument of a registered class and, where it passes on the rest, of its parents."""
+    """Every argument of a registered class and of its parents."""
     with MODELS.switch_scope_and_registry(scope) as registry:
         found = RoIAlign if kind == "RoIAlign" else registry.get(kind)
     names: set[str] = set()
@@ -251,7 +255,7 @@ def test_what_we_set_is_in_the_base_or_an_argument(folder: str, name: str, tmp_p
     scope = stock.partition("::")[0]
     assert _keys_nobody_knows(own["model"], base, scope) == []
     wrong = own["model"] | dict(tset_cfg=dict(rpn=1), backbone=dict(frozen=4))
-    assert _keys_nobody_knows(wrong, base, scope), "the check finds something to complain of"
+    assert _keys_nobody_knows(wrong, base, scope), "the check finds wrong keys"
 
 
 # ---- single settings
@@ -269,7 +273,7 @@ def test_a_misspelt_setting_is_offered_the_nearest():
             runner.override(cfg, [word], RUNNER_KEYS)
 
 
-def test_settings_are_reached_through_lists():
+def test_a_number_is_an_index_into_a_list():
     cfg = _read("detect", "c4")
     words = ["param_scheduler.1.milestones=[3, 5]", "train_cfg.max_epochs=6"]
     runner.override(cfg, [*words, "model.rpn_head.loss_cls.loss_weight=0.5"])
@@ -280,7 +284,7 @@ def test_settings_are_reached_through_lists():
 
 
 @pytest.mark.parametrize("word", ["param_scheduler.7.gamma=1", "train_cfg.max_epochs.more=1"])
-def test_places_that_are_not_there(word: str):
+def test_settings_that_do_not_exist(word: str):
     with pytest.raises(InputError, match="unknown option"):
         runner.override(_read("detect", "c4"), [word])
 
@@ -299,7 +303,7 @@ def test_places_that_are_not_there(word: str):
         (None, [5, 5], [None, None]),
     ],
 )
-def test_a_limit_takes_of_each_part_its_share(limit: int | None, parts: list, shares: list):
+def test_each_part_gives_its_share_of_a_limit(limit: int | None, parts: list, shares: list):
     datasets = [dict(type="A", ann_file=str(size)) for size in parts]
     cfg = Config(dict(limit=limit, train_dataloader=dict(dataset=dict(datasets=datasets))))
     sizes = runner.limit_training(cfg, dict(train=sum(parts), test=5), "train", parts)
@@ -307,13 +311,13 @@ def test_a_limit_takes_of_each_part_its_share(limit: int | None, parts: list, sh
     assert sizes == dict(train=limit or sum(parts), test=5)
 
 
-def test_a_limit_on_a_set_of_one_part():
+def test_a_limit_on_a_dataset_of_one_part():
     cfg = Config(dict(limit=6, train_dataloader=dict(dataset=dict(type="A"))))
     assert runner.limit_training(cfg, dict(train=10), "train") == dict(train=6)
     assert cfg.train_dataloader.dataset.indices == 6
 
 
-def test_a_limit_of_nothing_is_refused():
+def test_a_limit_of_zero_is_refused():
     cfg = Config(dict(limit=0, train_dataloader=dict(dataset=dict(type="A"))))
     with pytest.raises(InputError, match="limit=0: expected at least 1"):
         runner.limit_training(cfg, dict(train=10), "train")
@@ -338,23 +342,23 @@ def test_recorded_settings_hold_no_paths():
     cfg = Config(
         dict(model=dict(checkpoint="/a/b"), parts=[dict(data_root="/c", lr=1, size=(2, 3))])
     )
-    found = task.without_paths(task.plain(cfg._cfg_dict))
+    found = task.without_paths(task.to_json(cfg._cfg_dict))
     assert found == {"model": {}, "parts": [{"lr": 1, "size": [2, 3]}]}
 
 
-def test_a_fingerprint_follows_names_sizes_and_text(tmp_path: Path):
-    picture, text = tmp_path / "a.jpg", tmp_path / "a.txt"
-    picture.write_bytes(b"1234")
+def test_a_fingerprint_depends_on_names_sizes_and_text(tmp_path: Path):
+    image, text = tmp_path / "a.jpg", tmp_path / "a.txt"
+    image.write_bytes(b"1234")
     text.write_text("one")
-    files = [picture, text]
+    files = [image, text]
     first = runner.fingerprint(files, tmp_path)
     assert runner.fingerprint(files, tmp_path) == first
     text.write_text("two")
     second = runner.fingerprint(files, tmp_path)
-    picture.write_bytes(b"12345")
+    image.write_bytes(b"12345")
     third = runner.fingerprint(files, tmp_path)
     moved = tmp_path / "b.jpg"
-    picture.rename(moved)
+    image.rename(moved)
     fourth = runner.fingerprint([moved, text], tmp_path)
     assert len({first, second, third, fourth}) == 4
 
@@ -362,10 +366,10 @@ def test_a_fingerprint_follows_names_sizes_and_text(tmp_path: Path):
 # ---- the Runner's config
 
 
-def test_a_runner_configs_text_is_a_config_again_and_laid_out_without_yapf(
+def test_a_runner_configs_text_parses_again_and_is_formatted_without_yapf(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setitem(sys.modules, "yapf", None)  # to import it is an error now
+    monkeypatch.setitem(sys.modules, "yapf", None)  # importing it raises now
     values = dict(model=dict(type="A", sizes=(1, 2), path="it's"), none=None, rates=[0.1, True])
     text = tracking.PlainConfig(values).pretty_text
     assert Config.fromstring(text, ".py").to_dict() == values

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: what they are, and that they are extracted once and kept whole."""
+"""Features of a frozen backbone: their values, and that they are extracted and saved once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def pictures() -> ImageSet:
+def images() -> ImageSet:
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(6) % 2
@@ -34,20 +34,20 @@ def pictures() -> ImageSet:
 
 def cached(path: Path, images: ImageSet, folder: Path, **changes: float) -> tuple[np.ndarray, bool]:
     settings = dict(resolution=32, crop_ratio=1.0) | changes
-    return features.cached(
+    return features.load_or_extract(
         folder, timm_features.load(path), images, workers=0, device=torch.device("cpu"), **settings
     )
 
 
 def test_features_are_what_the_classifier_would_see(
-    exchange: Callable, raw: Callable, pictures: ImageSet, tmp_path: Path
+    exchange: Callable, raw: Callable, images: ImageSet, tmp_path: Path
 ):
     mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
     path = exchange(mean=mean, std=std)
-    found, fresh = cached(path, pictures, tmp_path / "features")
+    found, fresh = cached(path, images, tmp_path / "features")
     peer = timm.create_model("resnet10d_narrow", num_classes=0).eval()
     peer.load_state_dict({k: v for k, v in raw(path)[0].items() if not k.startswith("fc.")})
-    pixels = ((pictures.pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
+    pixels = ((images.pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
     with torch.no_grad():
         expected = peer(torch.from_numpy(pixels).float()).numpy()
     assert fresh
@@ -58,29 +58,29 @@ def test_features_are_what_the_classifier_would_see(
 
 
 def test_features_are_extracted_once(
-    exchange: Callable, pictures: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exchange: Callable, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path, folder = exchange(), tmp_path / "features"
-    first, _ = cached(path, pictures, folder)
+    first, _ = cached(path, images, folder)
     monkeypatch.setattr(features, "extract", lambda *args: pytest.fail("extracted again"))
-    again, fresh = cached(path, pictures, folder)
+    again, fresh = cached(path, images, folder)
     np.testing.assert_array_equal(again, first)
     assert not fresh
 
 
 def test_all_that_decides_features_is_in_their_key(
-    exchange: Callable, pictures: ImageSet, tmp_path: Path
+    exchange: Callable, images: ImageSet, tmp_path: Path
 ):
     path, folder = exchange(), tmp_path / "features"
-    first, _ = cached(path, pictures, folder)
-    turned = pictures.subset(np.array([5, 4, 3, 2, 1, 0]))
+    first, _ = cached(path, images, folder)
+    turned = images.subset(np.array([5, 4, 3, 2, 1, 0]))
     for other, fresh in (
-        cached(exchange(seed=1), pictures, folder),
-        cached(path, pictures, folder, crop_ratio=0.75),
-        cached(path, pictures, folder, resolution=40),
+        cached(exchange(seed=1), images, folder),
+        cached(path, images, folder, crop_ratio=0.75),
+        cached(path, images, folder, resolution=40),
         cached(path, turned, folder),
         # the same tensors under another normalisation give other features
-        cached(exchange(path=tmp_path / "other", mean=(0.1, 0.2, 0.3)), pictures, folder),
+        cached(exchange(path=tmp_path / "other", mean=(0.1, 0.2, 0.3)), images, folder),
     ):
         assert fresh
         assert not np.array_equal(first, other)
@@ -96,35 +96,35 @@ def damaged(content: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("kind", range(4))
 def test_damaged_features_are_extracted_again(
-    kind: int, exchange: Callable, pictures: ImageSet, tmp_path: Path
+    kind: int, exchange: Callable, images: ImageSet, tmp_path: Path
 ):
     path, folder = exchange(), tmp_path / "features"
-    first = np.array(cached(path, pictures, folder)[0])
+    first = np.array(cached(path, images, folder)[0])
     (kept,) = folder.glob("*.npy")
     kept.write_bytes(damaged(kept.read_bytes())[kind])
-    again, fresh = cached(path, pictures, folder)
+    again, fresh = cached(path, images, folder)
     assert fresh
     np.testing.assert_array_equal(again, first)
 
 
 def test_a_kill_before_the_end_leaves_nothing_that_is_taken_for_whole(
-    exchange: Callable, pictures: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exchange: Callable, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path, folder = exchange(), tmp_path / "features"
     monkeypatch.setattr(features.files, "write_atomically", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cached(path, pictures, folder)
+        cached(path, images, folder)
     monkeypatch.undo()
-    assert cached(path, pictures, folder)[1]
+    assert cached(path, images, folder)[1]
 
 
-def test_an_unreadable_picture_ends_the_extraction(
-    exchange: Callable, pictures: ImageSet, tmp_path: Path
+def test_an_unreadable_image_ends_the_extraction(
+    exchange: Callable, images: ImageSet, tmp_path: Path
 ):
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "a.jpg").write_bytes(b"no image")
     Image.new("RGB", (40, 40)).save(tmp_path / "b.jpg")
     images = replace(
-        pictures,
+        images,
         labels=np.arange(2),
         root=tmp_path,
         files=("b.jpg", "a.jpg"),
@@ -148,7 +148,7 @@ def test_probes_share_their_features(
 
 
 def test_processes_share_the_extraction(exchange: Callable, tmp_path: Path):
-    """Seven samples over two processes: the same features, in the same order, as of one."""
+    """Seven samples over two processes: the same features in the same order as one process."""
     script = tmp_path / "two.py"
     script.write_text(
         """
@@ -166,7 +166,7 @@ seen = []
 original = loader.EvaluationView.__getitem__
 loader.EvaluationView.__getitem__ = lambda self, i: seen.append(i) or original(self, i)
 with distributed.process_group() as device:
-    found, fresh = features.cached(
+    found, fresh = features.load_or_extract(
         Path(sys.argv[2]), timm_features.load(Path(sys.argv[1])), images,
         resolution=32, crop_ratio=1.0, workers=0, device=torch.device("cpu"))
     assert fresh and found.shape == (7, 256)

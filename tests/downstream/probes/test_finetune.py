@@ -1,4 +1,4 @@
-"""Fine-tuning: rate and length chosen on held-out training data, test seen once, restartable."""
+"""Fine-tuning: the choice on held-out data, the single test, resume."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_option_that_is_none(option: str, planned: Callable[..., finetune.Pla
 
 @pytest.fixture
 def grid(tiny_protocol: Config) -> Config:
-    """One epoch, at a rate that learns nothing, at one that learns, and at one that diverges."""
+    """A grid of learning rates: one learns nothing, one learns, one diverges."""
     tiny_protocol.finetune.update(
         epochs=1, batch_size=8 / 768, lr=1, grid=dict(lr=(1e-9, 0.02, 1e30), epochs=(1, 2))
     )
@@ -110,7 +110,7 @@ def test_the_choice_is_made_on_a_part_of_the_training_set(
     assert [(job.recipe.epochs, job.recipe.lr) for job in trials] == [
         (e, lr) for e in (1, 2) for lr in (1e-9, 0.02, 1e30)
     ]
-    for job in trials:  # no trial sees the test, nor is scored on what it was trained on
+    for job in trials:  # no trial uses the test set, nor is it scored on its own training data
         assert len(job.train) + len(job.test) == len(whole)
         assert set(job.test.labels) == set(whole.labels)
         seen = {p.tobytes() for p in job.train.pixels}
@@ -130,7 +130,7 @@ def test_the_choice_is_made_on_a_part_of_the_training_set(
 
 
 @pytest.mark.usefixtures("grid")
-def test_what_was_interrupted_goes_on_at_its_trial(
+def test_an_interrupted_run_resumes_at_its_trial(
     data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     options = ["--cfg-options", "warmup_epochs=0", "epochs=1"]
@@ -168,7 +168,7 @@ def test_rates_that_all_diverge_are_an_error(
 ):
     grid.finetune.grid.lr = (1e30, 1e31)
     assert run(data_root, tmp_path, "--cfg-options", "warmup_epochs=0", "epochs=1") == 2
-    assert "the loss of every trial was not finite" in one_line()
+    assert "no trial had a finite loss" in one_line()
 
 
 @pytest.mark.usefixtures("tiny_protocol")

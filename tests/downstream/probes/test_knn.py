@@ -39,7 +39,7 @@ def test_votes_by_loops(seed: int):
             expected = np.zeros(4)
             for i in sorted(range(len(x)), key=lambda i: -similarity[i])[:k]:
                 expected[labels[i]] += np.exp(similarity[i] / 0.07)
-            # votes count relative to the nearest neighbour's
+            # votes are relative to the nearest neighbour's
             np.testing.assert_allclose(
                 found[k][row], expected / np.exp(max(similarity) / 0.07), rtol=1e-9, atol=1e-12
             )
@@ -87,7 +87,7 @@ def test_the_record(chunk: int, data_root: Path, tmp_path: Path, monkeypatch: py
     assert found["metrics"]["top1"] == found["metrics"]["top1@k=20"]
     assert found["metrics"]["top1"]["samples"] == 20
     assert found["config"]["ks"] == [10, 20]
-    # by hand, from the features that were kept
+    # by hand, from the saved features
     kept = {len(x): x for x in map(np.load, (tmp_path / "demo/features").glob("*.npy"))}
     from pretrain.images import datasets
 

@@ -1,4 +1,4 @@
-"""The direction against BFGS's own matrices, and the step along it against Wolfe's conditions."""
+"""The direction against dense BFGS matrices, and the line search against Wolfe's conditions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from downstream.probes.lbfgs import Pair
 
 
 def _pairs(rng: np.random.Generator, problems: int, size: int, count: int) -> list[Pair]:
-    """Steps, and what they do to the gradients of random quadratic functions."""
+    """Steps, and how they change the gradients of random quadratic functions."""
     roots = rng.normal(size=(problems, size, size))
     hessians = roots @ roots.transpose(0, 2, 1) + np.eye(size)
     steps = rng.normal(size=(count, problems, size))
@@ -42,14 +42,14 @@ def test_a_pair_without_curvature_changes_nothing():
     step = torch.ones(2, 4, dtype=torch.float64)
     pair = Pair.of(step, torch.stack([torch.zeros(4), -torch.ones(4)]).double())
     assert pair.weight.tolist() == [0, 0]
-    found = lbfgs.direction(gradient, [pair, Pair.nothing(step)], inverse)
+    found = lbfgs.direction(gradient, [pair, Pair.empty(step)], inverse)
     torch.testing.assert_close(found, -inverse * gradient)
 
 
 def test_problems_are_taken_out_and_put_back():
     pair = _pairs(np.random.default_rng(1), 3, 4, 1)[0]
     kept = torch.tensor([True, False, True])
-    whole = Pair.nothing(pair.step)
+    whole = Pair.empty(pair.step)
     whole.put(torch.tensor([0, 2]), pair.of_problems(kept))
     torch.testing.assert_close(whole.step[kept], pair.step[kept])
     assert whole.weight[1] == 0

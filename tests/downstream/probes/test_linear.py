@@ -1,4 +1,4 @@
-"""The probe against scikit-learn, many penalties at once, and its choice among them."""
+"""The linear probe against scikit-learn, batches of penalties, and the choice of a penalty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pretrain.images.datasets import ImageSet
 
 
 def _problem(seed: int, n: int = 120, d: int = 8, k: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping clusters of features with quite different scales, one of them constant."""
+    """Overlapping clusters of features with very different scales; one feature is constant."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % k)
     x = rng.normal(size=(k, d))[labels] + rng.normal(size=(n, d))
@@ -68,7 +68,7 @@ GRID = [10.0**k for k in range(-6, 3)]
 
 
 def _like_a_networks(n: int, d: int, k: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised features whose variances fall with a power of their rank: badly conditioned."""
+    """Ill-conditioned standardised features: variances fall with a power of their rank."""
     rng = np.random.default_rng(n + d)
     labels = rng.permutation(np.arange(n) % k)
     x = rng.normal(size=(n, d)) + spread * rng.normal(size=(k, d))[labels]
@@ -160,7 +160,7 @@ def test_probes_come_back_in_the_order_of_their_penalties():
 
 
 def test_separable_classes_with_hardly_a_penalty():
-    # the weights grow, the probabilities saturate, nothing overflows
+    # large weights and saturated probabilities do not overflow
     x = np.repeat(np.eye(3), 5, axis=0)
     labels = np.repeat(np.arange(3), 5)
     (probe,) = linear.fit(torch.from_numpy(x), torch.from_numpy(labels), 3, [1e-6])

@@ -1,4 +1,4 @@
-"""`evaluate` against timm's own validation, image by image; labels, orders and files by hand."""
+"""`evaluate` against timm's validation, image by image; labels and prediction files by hand."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def weights(exchange: Callable[..., Path], randomised: Callable, photos: Path) -> Path:
-    """A model whose predictions differ: its classifier is centred on what it sees."""
+    """A model whose predictions vary: its classifier is centred on the images' features."""
     torch.manual_seed(3)
     model = randomised(architectures.create(ARCH, CLASSES), 3).eval()
     transform = timm.data.create_transform((3, 64, 64), mean=MEAN, std=STD)
@@ -82,7 +82,7 @@ def model_of(path: Path, raw: Callable, arch: str = ARCH) -> nn.Module:
 
 @torch.no_grad()
 def logits_by_timm(model: nn.Module, files: list[Path], side: int, ratio: float) -> torch.Tensor:
-    """Of each image by timm's transform, one image at a time."""
+    """Logits of each image with timm's transform, one image at a time."""
     transform = timm.data.create_transform(
         (3, side, side), interpolation="bicubic", mean=MEAN, std=STD, crop_pct=ratio
     )
@@ -123,7 +123,7 @@ def command(runs: Path, *words: Any, spec: Path | None = None) -> int:
 
 
 def run(runs: Path, *words: Any, spec: Path | None = None) -> record.Record:
-    """The command, and the record that it left."""
+    """Runs the command, and returns its record."""
     assert command(runs, *words, spec=spec) == 0
     (path,) = runs.glob("*/evaluate*/*/seed0/record.json")
     return record.read(path)
@@ -249,7 +249,7 @@ def test_the_demos_evaluation_is_its_trainings(
 
 
 def shrink(monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, Any]]) -> None:
-    """Tells data sets' configs how small they are here."""
+    """Sets the sizes in datasets' configs to the test data's."""
     original = configs.config
 
     def config(name: str) -> Config:
@@ -332,7 +332,7 @@ def test_files_that_cannot_be_read_do_not_count(
 ):
     root = shutil.copytree(photos, tmp_path / "val")
     whole = run(tmp_path / "a", "--images", root, spec=weights)
-    (root / "0" / "000.jpeg").write_bytes(b"no picture")
+    (root / "0" / "000.jpeg").write_bytes(b"no image")
     cut = root / "10" / "022.jpeg"
     cut.write_bytes(cut.read_bytes()[:400])
     found = run(tmp_path / "b", "--images", root, spec=weights)
@@ -388,7 +388,7 @@ def test_predictions_as_the_server_takes_them(
     assert found.metrics["top1"].samples == 12, "its validation images are what is recorded"
 
     out.unlink()
-    files[4].write_bytes(b"no picture")
+    files[4].write_bytes(b"no image")
     again = [tmp_path / "runs", *words]
     assert command(*again, spec=weights) == 2, "not only if the evaluation is new"
     assert f"first {files[4]}" in one_line()
@@ -399,7 +399,7 @@ def test_predictions_as_the_server_takes_them(
         assert "8 images, 8 different ones, expected 9" in one_line()
 
 
-# ---- several processes, and what is refused
+# ---- several processes, and bad input
 
 
 def test_two_processes_count_each_image_once(photos: Path, weights: Path, tmp_path: Path):
@@ -433,18 +433,18 @@ def test_two_processes_count_each_image_once(photos: Path, weights: Path, tmp_pa
             ["--backbone", f"random:{ARCH}", "--images", "PHOTOS"],
             "random weights have no classifier",
         ),
-        (["--dataset", "cifar10"], "its classifier has 12 classes, and demo/cifar10 has 10"),
+        (["--dataset", "cifar10"], "its classifier has 12 classes, but demo/cifar10 has 10"),
         (["--images", "PHOTOS", "--dataset", "cifar10"], "not both"),
         (["--images", "PHOTOS/3"], "no images"),
         (["--images", "PHOTOS/none"], "no such folder"),
         (["--images", "PHOTOS", "--crop-ratios", "1.1"], "crop ratios in (0, 1]"),
-        (["--images", "PHOTOS", "--resolutions", "0"], "resolutions are 1 or more"),
+        (["--images", "PHOTOS", "--resolutions", "0"], "expected resolutions of 1 or more"),
         (["--images", "PHOTOS", "--cfg-options", "a=1"], "evaluate does not accept --cfg-options"),
-        (["--images", "PHOTOS", "--predictions", "x"], "is for a whole data set"),
+        (["--images", "PHOTOS", "--predictions", "x"], "needs a whole dataset"),
         (["--dataset", "cifar10", "--predictions", "x"], "no unlabelled test images"),
         (
             ["--dataset", "places365", "--predictions", "x", "--resolutions", "32", "64"],
-            "at one resolution and one crop ratio",
+            "one resolution and one crop ratio",
         ),
         (
             ["--dataset", "places365", "--variant", "mixup"],
@@ -471,4 +471,4 @@ def test_a_classifier_of_another_set_with_as_many_classes(
     path = exchange(ARCH, classes=CLASSES, dataset="demo/imagenet")
     words = ["--dataset", "places365", "--data", tmp_path]
     assert command(tmp_path / "runs", *words, spec=path) == 2
-    assert "its classes are those of demo/imagenet, and demo/places365 has" in one_line()
+    assert "its classes are those of demo/imagenet, but demo/places365 has" in one_line()

@@ -1,4 +1,4 @@
-"""Scores of features: against the evidence itself, NumPy, and scikit-learn's covariance."""
+"""Transferability scores against the evidence's definition, NumPy and scikit-learn."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_class_without_samples_changes_nothing(name: str):
 
 
 def test_features_of_nothing_are_refused():
-    with pytest.raises(InputError, match="every feature"):
+    with pytest.raises(InputError, match="all features are 0"):
         score("logme", np.zeros((9, 4)), np.arange(9) % 3)
 
 

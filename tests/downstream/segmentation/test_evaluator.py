@@ -1,4 +1,4 @@
-"""The segmenters' metric, given what mmseg gives it; several views of an image."""
+"""The segmentation metric on mmseg's inputs, and the multi-scale test."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _network(path: Path) -> torch.nn.Module:
 def test_the_views_mean_by_an_independent_loop(exchange: Callable, tmp_path: Path):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
-    Image.fromarray(picture[..., ::-1]).save(tmp_path / "a.png")
+    image = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_CUBIC)
+    Image.fromarray(image[..., ::-1]).save(tmp_path / "a.png")
     Image.fromarray(rng.integers(0, 6, (60, 80), dtype=np.uint8)).save(tmp_path / "labels.png")
     model = _network(exchange())
     pipeline = configs.read("segment", "fcn").test_pipeline
@@ -93,7 +93,7 @@ def test_the_views_mean_by_an_independent_loop(exchange: Callable, tmp_path: Pat
     total = torch.zeros(5, 60, 80)
     for scale in SCALES:
         short = round(48 * scale)
-        resized = cv2.resize(picture, (int(80 * short / 60 + 0.5), short))
+        resized = cv2.resize(image, (int(80 * short / 60 + 0.5), short))
         for mirrored in (False, True):
             view = resized[:, ::-1] if mirrored else resized
             # read as BGR, given as RGB

@@ -1,4 +1,4 @@
-"""The label maps that a test keeps are those that it has counted."""
+"""The label maps that a test saves are those that its metric counted."""
 
 from __future__ import annotations
 

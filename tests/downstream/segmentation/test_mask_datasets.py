@@ -1,4 +1,4 @@
-"""CamVid's and ADE20K's labels, the blur, and what is missing."""
+"""CamVid's and ADE20K's labels, the blur, and missing files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _write(path: Path, array: np.ndarray) -> None:
 
 
 def _labels(highest: int) -> np.ndarray:
-    """Every label, each about as often."""
+    """Every label, about equally often."""
     return (np.arange(40 * 60) % (highest + 1)).reshape(40, 60).astype(np.uint8)
 
 
@@ -89,18 +89,18 @@ def test_the_test_is_scored_at_the_labels_own_size(camvid: Config, tmp_path: Pat
 
 
 def test_blur_keeps_shape_and_type():
-    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     changed = 0
     for seed in range(20):
         np.random.seed(seed)  # noqa: NPY002 - mmengine seeds this one in the loader's workers
-        results = mask_datasets.RandomBlur(prob=1.0).transform(dict(img=picture.copy(), other=1))
-        assert results["img"].shape == picture.shape
+        results = mask_datasets.RandomBlur(prob=1.0).transform(dict(img=image.copy(), other=1))
+        assert results["img"].shape == image.shape
         assert results["img"].dtype == np.uint8
         assert results["other"] == 1
-        changed += not np.array_equal(results["img"], picture)
-        # it smooths: never more variance than before, and about the same mean
-        assert results["img"].std() <= picture.std() + 1e-9
-        assert abs(results["img"].mean() - picture.mean()) < 2
+        changed += not np.array_equal(results["img"], image)
+        # smoothing never raises the variance, and keeps the mean nearly the same
+        assert results["img"].std() <= image.std() + 1e-9
+        assert abs(results["img"].mean() - image.mean()) < 2
     assert changed > 5
 
 
@@ -120,10 +120,10 @@ def test_blur_is_gaussian_and_at_most_a_pixel_wide():
 
 
 def test_no_blur():
-    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     for _ in range(10):
-        results = mask_datasets.RandomBlur(prob=0.0).transform(dict(img=picture.copy()))
-        np.testing.assert_array_equal(results["img"], picture)
+        results = mask_datasets.RandomBlur(prob=0.0).transform(dict(img=image.copy()))
+        np.testing.assert_array_equal(results["img"], image)
 
 
 # ---- what is missing
@@ -137,7 +137,7 @@ def test_a_missing_folder_is_named(gone: str, camvid: Config, tmp_path: Path):
         mask_datasets.dataset_config(camvid, tmp_path, "train", LOAD)
 
 
-def test_a_picture_without_labels_is_named(camvid: Config, tmp_path: Path):
+def test_an_image_without_labels_is_named(camvid: Config, tmp_path: Path):
     (tmp_path / "camvid" / "trainannot" / "0001.png").unlink()
     with pytest.raises(InputError, match=r"0001\.png: no labels for 0001\.jpg"):
         mask_datasets.dataset_config(camvid, tmp_path, "train", LOAD)

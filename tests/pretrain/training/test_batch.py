@@ -1,4 +1,4 @@
-"""A micro-batch's pixels and targets, worked out in NumPy from the mixture that was drawn."""
+"""A micro-batch's pixels and targets, compared with NumPy for the mixture that was drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALPHAS = {"mixup": (0.4, 0.0), "cutmix": (0.0, 1.0), "both": (0.4, 1.0)}
 
 @pytest.fixture
 def raw() -> Batch:
-    """Ten pictures of 8 pixels, some of the same class."""
+    """Ten images of 8 pixels, some of the same class."""
     rng = np.random.default_rng(8)
     images = rng.integers(0, 256, (10, 3, 8, 8), dtype=np.uint8)
     return torch.from_numpy(images), torch.from_numpy(rng.integers(0, K, 10))
@@ -42,7 +42,7 @@ def smoothed(labels: torch.Tensor, eps: float) -> np.ndarray:
 
 
 def mixed(x: np.ndarray, mixture: batch.Mixture) -> np.ndarray:
-    """One example after the other: mixup by its lambda, then what is in its box replaced."""
+    """One example at a time: mixup with its lambda, then the pixels in its box replaced."""
     out = []
     for i, partner in enumerate(mixture.partner.tolist()):
         lam = mixture.lam[i].item()
@@ -127,7 +127,7 @@ def test_without_mixing_there_are_normalised_pixels_and_smoothed_targets(
 
 
 @pytest.mark.parametrize("mixing", ALPHAS)
-def test_colour_comes_before_mixing_so_each_picture_has_its_own(
+def test_colour_comes_before_mixing_so_each_image_has_its_own(
     tiny_recipe: Recipe, raw: Batch, mixing: str
 ) -> None:
     images, labels = raw
@@ -152,7 +152,7 @@ def test_each_example_gets_mixup_or_cutmix_at_even_odds(tiny_recipe: Recipe) -> 
     assert not torch.any(cut & blended)
     for turn in (cut, blended):  # of a thousand pixels, next to no box is empty
         assert abs(turn.double().mean().item() - 0.5) < 5 * 0.5 / np.sqrt(n) + 1e-3
-    # the mean share of what is left: half of mixup's 1/2, half of CutMix's 1 - 0.32083
+    # the mean share that is kept: half of mixup's 1/2, half of CutMix's 1 - 0.32083
     left = drawn.share.double()
     expected = (0.5 + 1 - 2 * (1 / 4 - 1 / 10 + 1 / 96)) / 2
     assert abs(left.mean().item() - expected) < 5 * left.std().item() / np.sqrt(n)

@@ -26,7 +26,7 @@ def test_top_5_of_three_classes_is_always_right() -> None:
 
 
 class Colour(nn.Module):
-    """Logits that are a known function of the mean colour; counts what mode it runs in."""
+    """Logits are a known function of the mean colour; records the mode of each call."""
 
     def __init__(self, weight: np.ndarray) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def test_accuracy_is_numpys_over_uneven_batches(training: bool) -> None:
 
 
 def test_samples_without_a_label_do_not_count() -> None:
-    """Neither for what is found nor for the network."""
+    """Neither in the result nor in the network."""
     rng = np.random.default_rng(2)
     images = torch.from_numpy(rng.integers(0, 256, (12, 3, 4, 4), dtype=np.uint8))
     labels = torch.from_numpy(rng.integers(0, 8, 12))

@@ -1,4 +1,4 @@
-"""What ends a run from outside: signals, a killed loader process, a full disk, errors."""
+"""Interruptions: signals, killed loader processes, a full disk, errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_handlers_from_before_come_back(error: type[Exception] | None) -> No
 def stopping(
     monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int, number: int
 ) -> None:
-    """This process gets a signal when something is called for the so-manieth time."""
+    """Sends this process a signal at the n-th call of a function."""
     whole, calls = getattr(owner, name), []
 
     def called(*arguments: object) -> object:
@@ -103,7 +103,7 @@ def test_a_run_told_to_stop_finishes_its_step_and_saves_it(
 def test_a_run_told_to_stop_in_an_evaluation_makes_it_later(
     make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No part of an evaluation is kept; what it comes to is the same."""
+    """An interrupted evaluation is repeated from its start, with the same result."""
     straight = loop.fit(make_job(tiny_recipe, "straight"))
     job = make_job(tiny_recipe)
     with monkeypatch.context() as fatal:
@@ -128,21 +128,10 @@ def history(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    kills.render(tmp_path / "images")
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(word) for path in tasks for word in path.read_text().split()]
-
-
-@pytest.fixture
-def signal_a_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
-    """At the second step one of the loader's processes gets a signal; which one, is returned."""
+def signal_a_worker(
+    monkeypatch: pytest.MonkeyPatch, children: Callable[[int], list[int]]
+) -> Callable[[int], list[int]]:
+    """Sends a loader process a signal at the second step; returns its process id."""
 
     def arrange(number: int) -> list[int]:
         whole, sent = loop.Trainer.train_step, []
@@ -162,8 +151,10 @@ def signal_a_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.04])
-def test_a_killed_loader_process_ends_the_run_with_what_to_do(folder: Path, delay: float) -> None:
-    """As when memory has run out, whatever the run is at. It goes on from its newest state."""
+def test_a_killed_loader_process_ends_the_run_with_what_to_do(
+    folder: Path, children: Callable[[int], list[int]], delay: float
+) -> None:
+    """As when memory runs out, in any phase of the run. It resumes from the newest state."""
     setting = next(s for s, _ in kills.SETTINGS if s.recipe is kills.PLAIN)
     endless = replace(setting, recipe=replace(setting.recipe, epochs=400), save_every=1)
     first = kills.start(folder, endless)
@@ -252,7 +243,7 @@ def failing(folder: Path, error: str, orphan: bool = False) -> subprocess.Popen:
 def test_an_unforeseen_error_ends_the_process_though_its_loader_ignores_sigterm(
     folder: Path,
 ) -> None:
-    """Python ends what is left of its processes with SIGTERM, and waits for them."""
+    """Python ends its remaining child processes with SIGTERM, and waits for them."""
     process = failing(folder, "RuntimeError('CUDA error: out of memory')")
     try:
         output, _ = process.communicate(timeout=60)
@@ -264,7 +255,7 @@ def test_an_unforeseen_error_ends_the_process_though_its_loader_ignores_sigterm(
 
 
 def test_a_loader_process_whose_parent_is_gone_before_it_has_begun_ends(folder: Path) -> None:
-    """It would wait for work for ever: it takes the process that has adopted it for its parent."""
+    """Otherwise it would wait for ever: it mistakes the process that adopted it for its parent."""
     process = failing(folder, "RuntimeError", orphan=True)
     while not (folder / "worker").exists() or not (folder / "worker").read_text():
         assert process.poll() is None
@@ -290,9 +281,9 @@ def alive(pid: int) -> bool:
 
 
 def test_a_full_disk_ends_the_run_in_one_line_and_the_states_are_whole(folder: Path) -> None:
-    """No file may grow beyond a size that the states reach when momenta join the weights.
+    """A file size limit that states exceed once they hold momenta.
 
-    Then with room again it goes on, to the bytes of a run that always had room.
+    Without the limit the run then resumes, and ends with the bytes of an uninterrupted one.
     """
     setting = next(s for s, _ in kills.SETTINGS if s.name == "SGD, all tricks")
     setting = replace(setting, recipe=replace(setting.recipe, epochs=2.5))

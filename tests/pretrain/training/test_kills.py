@@ -1,4 +1,4 @@
-"""Runs that are killed end with the bytes of one that was not: the short form of the benchmark."""
+"""Killed runs end with the bytes of an uninterrupted one: a short form of the benchmark."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,13 +43,6 @@ def test_killed_runs_end_with_the_same_bytes(
     assert row.killed >= count
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    kills.render(tmp_path / "images")
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
-
-
 def states(folder: Path) -> dict[int, bytes]:
     return {kills.step_of(p): p.read_bytes() for p in resume_state.states(folder / "run")}
 
@@ -59,7 +53,7 @@ def states(folder: Path) -> dict[int, bytes]:
 def test_a_process_killed_while_it_writes_leaves_whole_states(
     folder: Path, phase: str, steps: list[int]
 ) -> None:
-    """It dies with half of the third state's bytes on the disk, with all, or with the new name."""
+    """Killed with half of the third state's bytes on disk, with all, or after the renaming."""
     tried = setting("SGD, all tricks", save_every=2)
     attempt = kills.start(folder, tried, fatal_write=3, phase=phase)
     attempt.wait()
@@ -79,7 +73,7 @@ def test_a_process_killed_while_it_writes_leaves_whole_states(
 
 
 def reach(attempt: kills.Attempt, step: int) -> None:
-    """Waits until a step is done."""
+    """Waits until a step is finished."""
     began = time.monotonic()
     while ["step", str(step)] not in attempt.notes():
         assert attempt.running()
@@ -87,8 +81,10 @@ def reach(attempt: kills.Attempt, step: int) -> None:
         time.sleep(0.002)
 
 
-def test_a_folder_has_one_run_at_a_time_until_that_is_killed(folder: Path) -> None:
-    """The second is a process of its own; the first's loader processes outlive it for a while."""
+def test_a_folder_has_one_run_at_a_time_until_that_is_killed(
+    folder: Path, children: Callable[[int], list[int]]
+) -> None:
+    """The second run is a new process; the first one's loader processes outlive it for a while."""
     endless = setting("SGD, no averaging, 2 workers")
     endless = replace(endless, recipe=replace(endless.recipe, epochs=400))
     first = kills.start(folder, endless)
@@ -121,13 +117,9 @@ def test_a_folder_has_one_run_at_a_time_until_that_is_killed(folder: Path) -> No
     assert third.codes() == [75]
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    found = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(word) for path in found for word in path.read_text().split()]
-
-
-def test_the_loaders_processes_end_when_their_run_is_killed(folder: Path) -> None:
+def test_the_loaders_processes_end_when_their_run_is_killed(
+    folder: Path, children: Callable[[int], list[int]]
+) -> None:
     attempt = kills.start(folder, setting("SGD, no averaging, 2 workers"))
     reach(attempt, 1)
     pid = attempt.pids()[0]

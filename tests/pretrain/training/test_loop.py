@@ -1,9 +1,8 @@
-"""The training loop: a whole run, and one that cannot go on."""
+"""The training loop: a complete run, and runs that must stop."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 
 from core.errors import Diverged, InputError, RunError
+from core.exchange import weights_sha256
 from core.runtime import resume_state
 from pretrain.model import architectures
 from pretrain.recipe import Recipe
@@ -26,30 +26,23 @@ CPU = torch.device("cpu")
 
 
 def plain(settings: Recipe, **changes: object) -> Recipe:
-    """Without anything random in the loss."""
+    """A recipe without randomness in the loss."""
     return replace(settings, hsv_jitter=0.0, pca_noise=0.0, mixup_alpha=0.0, **changes)
-
-
-def sha256(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].numpy().tobytes())
-    return digest.hexdigest()
 
 
 # --- a whole run
 
 
 def accuracy_by_hand(job: loop.Job, tensors: dict[str, torch.Tensor]) -> float:
-    """Top-1 in percent, one picture after the other, resized by Pillow."""
+    """Top-1 in percent, one image at a time, resized by Pillow."""
     model = architectures.create("resnet10d_narrow", 3)
     model.load_state_dict(tensors)
     model.eval()
     right = 0
     mean, std = np.array(job.recipe.mean), np.array(job.recipe.std)
-    for picture, label in zip(job.test.pixels, job.test.labels, strict=True):
-        # 32 / 0.875 is 36.57: to 36 pixels, of which the central 32
-        small = Image.fromarray(picture).resize((36, 36), Image.Resampling.BILINEAR)
+    for image, label in zip(job.test.pixels, job.test.labels, strict=True):
+        # 32 / 0.875 is 36.57: resize to 36 pixels, crop the central 32
+        small = Image.fromarray(image).resize((36, 36), Image.Resampling.BILINEAR)
         x = (np.asarray(small)[2:34, 2:34] / 255 - mean) / std
         logits = model(torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None])
         right += int(logits.argmax() == label)
@@ -82,7 +75,7 @@ def test_the_same_seed_gives_the_same_bytes(make_job: MakeJob, tiny_recipe: Reci
     runs = [("one", 3, 0), ("two", 3, 1), ("other", 4, 0)]
 
     one, two, other = (
-        sha256(loop.fit(make_job(settings, out, seed=seed, workers=workers)).tensors)
+        weights_sha256(loop.fit(make_job(settings, out, seed=seed, workers=workers)).tensors)
         for out, seed, workers in runs
     )
 
@@ -111,12 +104,16 @@ def test_averaged_weights_are_what_is_evaluated_and_kept(
 
     state = resume_state.load_state(job.out, CPU)
     averages = {k.removeprefix("module."): t for k, t in state["ema"].items()}
-    assert sha256(outcome.tensors) == sha256(averages) != sha256(state["model"])
+    assert (
+        weights_sha256(outcome.tensors)
+        == weights_sha256(averages)
+        != weights_sha256(state["model"])
+    )
     assert outcome.top1 == pytest.approx(accuracy_by_hand(job, outcome.tensors))
 
 
 def test_the_history_has_each_epoch_once(make_job: MakeJob, tiny_recipe: Recipe) -> None:
-    """3 steps an epoch, to 0.05 in the first, then along half a cosine over the other 4."""
+    """3 steps per epoch: linear to 0.05 in the first, then half a cosine over the other 4."""
     job = make_job(replace(tiny_recipe, epochs=7 / 3))
 
     outcome = loop.fit(job)
@@ -140,9 +137,9 @@ def test_the_history_has_each_epoch_once(make_job: MakeJob, tiny_recipe: Recipe)
 def test_a_run_through_torch_compile(
     make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends near the weights of one without, under the same names.
+    """The weights are close to those without compilation, under the same names.
 
-    Traced for real, but not turned into machine code, which takes half a minute.
+    The eager backend traces the model without generating code, which takes half a minute.
     """
     traced = functools.partial(torch.compile, backend="eager")
     monkeypatch.setattr(torch, "compile", traced)
@@ -164,7 +161,7 @@ def test_a_run_may_end_within_an_epoch(make_job: MakeJob, tiny_recipe: Recipe) -
     assert resume_state.load_state(job.out, CPU)["step"] == 4
 
 
-# --- a run that cannot go on
+# --- runs that must stop
 
 
 def test_too_small_a_set_is_refused(
@@ -183,7 +180,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_that_step(
     value: float,
     bad: int,
 ) -> None:
-    """The states saved at the steps 2, 3, 4 and 6 hold finite numbers only, from before it."""
+    """The states saved before it, at steps 2, 3, 4 and 6, hold finite numbers only."""
     whole, steps = loop.Trainer.loss, []
 
     def poisoned(trainer: loop.Trainer, images, labels, place) -> torch.Tensor:
@@ -210,7 +207,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_that_step(
 def test_weights_that_are_not_finite_are_not_saved_though_the_loss_was(
     make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step too large with a good loss, at the step of a save."""
+    """A step that is too large after a finite loss, at a step that saves."""
     whole = loop.Trainer.train_step
 
     def overflowing(trainer: loop.Trainer, batches: list) -> torch.Tensor:
@@ -272,7 +269,7 @@ def test_steps_that_the_scaler_skips_are_counted_and_told(
 def test_all_processes_stop_if_one_of_them_has_diverged(
     make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In an epoch's last step: on a GPU its status would come with the step after."""
+    """At an epoch's last step: on a GPU its status arrives one step later."""
     monkeypatch.setattr(
         loop.distributed, "from_all", lambda mine: [mine, False] if mine is True else [mine]
     )

@@ -1,4 +1,4 @@
-"""The learning rate of every step, by NumPy and by hand."""
+"""The learning rate of every step, compared with NumPy and values by hand."""
 
 import math
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_learning_rate_of_every_step(name: str, per_epoch: int) -> None:
 def test_a_history_has_an_epochs_ends_and_few_points_between(
     name: str, per_epoch: int, points: int
 ) -> None:
-    """The third of 120 epochs, of five that warm up to 0.4."""
+    """The third of five warm-up epochs to 0.4, of 120 epochs."""
     found = np.array(of_epoch(recipe.load(name, "paper", {}), 3 * per_epoch, per_epoch))
 
     steps = np.round(found[:, 0] * per_epoch)
@@ -64,7 +64,7 @@ def test_an_epoch_that_is_cut_short_has_the_steps_that_it_had() -> None:
 
 
 def test_b_standard_by_hand() -> None:
-    """5004 batches of 256 an epoch; drops at epochs 30, 60, 90 of 120."""
+    """5004 batches of 256 per epoch; drops at epochs 30, 60, 90 of 120."""
     settings, n = recipe.load("b-standard", "paper", {}), IMAGES // 256
     assert n == 5004
     for epoch, lr in ((0, 0.1), (30, 0.01), (60, 0.001), (90, 0.0001)):
@@ -92,7 +92,7 @@ def test_table_4_by_hand(row: str, batch: int, peak: float) -> None:
 
 
 def test_warm_up_and_cosine_by_hand() -> None:
-    """1251 batches of 1024 an epoch: to 0.4 in 6255 batches, then along a cosine to nothing."""
+    """1251 batches of 1024 per epoch: to 0.4 in 6255 batches, then along a cosine to 0."""
     settings, n = recipe.load("cosine", "paper", {}), IMAGES // 1024
     warmup, total = 5 * n, 120 * n
 
@@ -111,7 +111,7 @@ def test_warm_up_and_cosine_by_hand() -> None:
 
 @pytest.mark.parametrize(("name", "peak", "epochs"), [("a1", 5e-3, 600), ("a3", 8e-3, 100)])
 def test_strikes_back_by_hand(name: str, peak: float, epochs: int) -> None:
-    """625 batches of 2048 an epoch: the peak after 5 epochs, half of it halfway from there."""
+    """625 batches of 2048 per epoch: the peak after 5 epochs, half of it halfway to the end."""
     settings, n = recipe.load(name, "paper", {}), IMAGES // 2048
     assert n == 625
     assert total_steps(settings, n) == epochs * n
@@ -133,7 +133,7 @@ def test_linear_scaling_follows_the_batch_only_where_the_recipe_says_so() -> Non
 
 @pytest.mark.parametrize("protocol", ["demo", "mini"])
 def test_a_protocols_peak_keeps_the_rule(protocol: str) -> None:
-    """A batch of 1024 still has four times the rate of one of 256."""
+    """A batch of 1024 has four times the learning rate of a batch of 256."""
     one, four = (recipe.load(f"bs{batch}-linear-scaling", protocol, {}) for batch in (256, 1024))
 
     assert learning_rate(four, 0, 9) == pytest.approx(4 * learning_rate(one, 0, 9))

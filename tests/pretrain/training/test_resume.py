@@ -1,8 +1,7 @@
-"""A run that goes on where it was, and ends with the bytes of one that was never broken off."""
+"""Resume: an interrupted run ends with the same bytes as an uninterrupted one."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 from core.errors import InputError
+from core.exchange import weights_sha256
 from core.runtime import resume_state
 from pretrain.recipe import Recipe
 from pretrain.training import loop
@@ -22,19 +22,12 @@ SaveTeacher = Callable[..., Path]
 CPU = torch.device("cpu")
 
 
-def sha256(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].numpy().tobytes())
-    return digest.hexdigest()
-
-
 class Stop(Exception):
-    """The power goes."""
+    """A power failure."""
 
 
 def power_goes(monkeypatch: pytest.MonkeyPatch, save: int, after: bool) -> None:
-    """A run dies when it has saved so many times, or just before the last of these."""
+    """A run that dies after its n-th save, or just before it."""
     whole, saves = resume_state.save_state, []
 
     def save_and_stop(folder: Path, step: int, *state: object) -> None:
@@ -69,7 +62,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     save: int,
     after: bool,
 ) -> None:
-    """Saved at the steps 2, 3, 4, 6 of 3 an epoch: within one, at its end, after its end."""
+    """3 steps per epoch, saved at steps 2, 3, 4 and 6: within, at and after an epoch's end."""
     settings = replace(tiny_recipe, epochs=2, **FULL[tricks])
     teacher = save_teacher(settings)
     broken = make_job(settings, "broken", teacher=teacher, save_every=2)
@@ -84,7 +77,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(
     again = seen[before:]
     straight = loop.fit(replace(broken, out=tmp_path / "straight"))
 
-    assert sha256(resumed.tensors) == sha256(straight.tensors)
+    assert weights_sha256(resumed.tensors) == weights_sha256(straight.tensors)
     assert (resumed.top1, resumed.top5) == (straight.top1, straight.top5)
     assert resumed.right.tolist() == straight.right.tolist()
     histories = [
@@ -117,7 +110,7 @@ def test_a_resumed_run_on_a_resident_set_ends_with_the_same_bytes(
     resumed = loop.fit(broken)
 
     straight = loop.fit(replace(broken, out=tmp_path / "straight", workers=0))
-    assert sha256(resumed.tensors) == sha256(straight.tensors)
+    assert weights_sha256(resumed.tensors) == weights_sha256(straight.tensors)
     assert resumed.right.tolist() == straight.right.tolist()
 
 
@@ -136,7 +129,7 @@ def test_distillation_moves_the_student_and_not_the_teacher(
     alone = loop.fit(make_job(settings, "alone"))
     taught = loop.fit(make_job(replace(settings, distill="teacher"), "taught", teacher=path))
 
-    assert sha256(alone.tensors) != sha256(taught.tensors)
+    assert weights_sha256(alone.tensors) != weights_sha256(taught.tensors)
     assert path.read_bytes() == before
 
 
@@ -154,7 +147,7 @@ def test_a_finished_state_only_reports(
 
     again = loop.fit(job)
 
-    assert sha256(again.tensors) == sha256(first.tensors)
+    assert weights_sha256(again.tensors) == weights_sha256(first.tensors)
     assert (again.top1, again.top5) == (first.top1, first.top5)
     assert again.right.tolist() == first.right.tolist()
     assert contents(job.out) == before
@@ -185,7 +178,7 @@ def test_the_time_of_all_attempts_counts(
 def test_a_damaged_state_is_passed_over(
     make_job: MakeJob, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was trained since the one before is trained again."""
+    """The run resumes from the state before, and repeats the steps since."""
     job = make_job(replace(tiny_recipe, epochs=2), save_every=2)
     first = loop.fit(job)
     newest, before = resume_state.states(job.out)
@@ -199,7 +192,7 @@ def test_a_damaged_state_is_passed_over(
     err = capsys.readouterr().err
     assert err.startswith(f"trickbench: {newest}: the saved state is damaged (")
     assert err.count("\n") == 1
-    assert sha256(again.tensors) == sha256(first.tensors)
+    assert weights_sha256(again.tensors) == weights_sha256(first.tensors)
     assert resume_state.load_state(job.out, CPU)["step"] == 6
 
 

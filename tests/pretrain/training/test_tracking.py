@@ -1,4 +1,4 @@
-"""Curves in Weights & Biases and MLflow, without either of them here."""
+"""Curves in Weights & Biases and MLflow, neither of which is installed here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = (vis_backend.WandbVisBackend, vis_backend.MLflowVisBackend)
 
 
 def _accepts(kind: type, arguments: dict[str, Any]) -> bool:
-    """Whether mmengine's own would be made of these."""
+    """Whether mmengine's own backend accepts these arguments."""
     try:
         inspect.signature(kind).bind(**arguments)
     except TypeError:
@@ -31,7 +31,7 @@ def _accepts(kind: type, arguments: dict[str, Any]) -> bool:
 
 
 class Recorder:
-    """In place of one of mmengine's backends."""
+    """Replaces one of mmengine's backends."""
 
     made: list[Recorder]
 

@@ -1,4 +1,4 @@
-"""A run's moving parts: loss, steps of the optimiser, averages, verdicts, what is saved."""
+"""The trainer: loss, optimiser steps, averaged weights, checks, saved state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def plain(settings: Recipe) -> Recipe:
-    """Without anything random in the loss."""
+    """A recipe without randomness in the loss."""
     return replace(settings, hsv_jitter=0.0, pca_noise=0.0, mixup_alpha=0.0)
 
 
@@ -32,7 +32,7 @@ def plain(settings: Recipe) -> Recipe:
 
 
 class Colour(nn.Module):
-    """A little network without batch norm."""
+    """A small network without batch norm."""
 
     def __init__(self, seed: int, classes: int = 3) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def test_the_loss_is_numpys(
     distil: bool,
     mix: bool,
 ) -> None:
-    """Both losses see the same mixed pictures, and the one against the teacher has no weight."""
+    """Both losses see the same mixed images; the distillation loss has weight 0."""
     partner, lam = torch.tensor([3, 0, 1, 5, 4, 2]), torch.tensor([0.9, 0.5, 0.2, 1, 0, 0.6])
     mixture = batches.Mixture(partner, lam, torch.zeros(6, 4, dtype=torch.int64), lam)
     monkeypatch.setattr(batches, "draw", lambda *_: mixture if mix else None)
@@ -266,11 +266,11 @@ def test_averaged_weights_by_hand(make_job: MakeJob, tiny_recipe: Recipe, batch:
     assert without.result is without.raw
 
 
-# --- verdicts
+# --- checks of a step
 
 
 class Scaler:
-    """A loss scaler whose scale is set by hand."""
+    """A loss scaler with a scale that the test sets."""
 
     def __init__(self, scale: float) -> None:
         self.scale = torch.tensor(scale)
@@ -297,7 +297,7 @@ def test_a_cpus_verdict_is_of_the_step_itself(loss: float) -> None:
 
 
 def test_a_scale_that_falls_tells_a_skipped_step() -> None:
-    """It starts high, falls where a gradient overflowed, and rises again when all was well."""
+    """The scale starts high, falls after an overflow, and rises again after good steps."""
     monitor, found = StepMonitor(CPU), []
     for scale in (65536.0, 32768.0, 16384.0, 16384.0, 32768.0, 16384.0):
         status = monitor.check(torch.tensor(0.5), False, Scaler(scale))
@@ -307,7 +307,7 @@ def test_a_scale_that_falls_tells_a_skipped_step() -> None:
     assert found == [False, True, True, False, False, True]
 
 
-# --- what is saved
+# --- saved state
 
 
 def test_a_state_holds_everything_that_a_run_goes_on_with(
@@ -344,7 +344,7 @@ def test_a_state_holds_everything_that_a_run_goes_on_with(
 def test_processes_that_see_different_states_are_refused(
     make_job: MakeJob, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a file system that is slow to show what another node has written."""
+    """As on a file system where another node's files appear late."""
     monkeypatch.setattr(distributed, "from_all", lambda mine: [mine, 8])
 
     with pytest.raises(RunError, match=r"the processes found states of the steps \[None, 8\]"):

@@ -1,4 +1,4 @@
-"""What a run starts from: its teacher, and its first weights."""
+"""The start of a run: its teacher and its initial weights."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_recipe_that_distils_needs_a_teacher(make_job: MakeJob, tiny_recipe: R
     ("changes", "words"),
     [
         ({"classes": 5}, "the teacher's classes: 5, the student's: 3"),
-        ({"dataset": "imagenet"}, "the teacher's data set: imagenet, the student's: tiny"),
+        ({"dataset": "imagenet"}, "the teacher's dataset: imagenet, the student's: tiny"),
         ({"mean": (0.5, 0.5, 0.5)}, r"the teacher's mean: \(0.5, 0.5, 0.5\), the student's: \(0.5"),
         ({"std": (1.0, 1.0, 1.0)}, r"the teacher's std: \(1.0"),
     ],
