@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import mmengine.config.utils
+import torch
 import torchvision
 from mmengine.registry import init_default_scope
 from torch import Tensor
@@ -57,12 +58,14 @@ def _distribution_of_mmseg() -> str:
 
 
 class _Operators(ModuleType):
-    """Stands in for `mmcv._ext`: NMS by torchvision, and a clear error for any other operator."""
+    """Stands in for `mmcv._ext`: torchvision's operators, and a clear error for any other."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.__spec__ = ModuleSpec(name, loader=None)  # importlib refuses a module without one
         self.nms = nms
+        self.roi_align_forward = roi_align_forward
+        self.roi_align_backward = roi_align_backward
 
     def __getattr__(self, operator: str) -> Any:
         if operator.startswith("__"):
@@ -71,7 +74,7 @@ class _Operators(ModuleType):
         def unavailable(*args: Any, **kwargs: Any) -> None:
             raise RuntimeError(
                 f"mmcv's operator {operator} needs a compiled mmcv; this one was installed without "
-                f"its extension (RoIAlign runs with use_torchvision=True)"
+                f"its extension"
             )
 
         return unavailable
@@ -87,3 +90,58 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
     return torchvision.ops.nms(boxes, scores, iou_threshold)
+
+
+AVERAGE = 1  # as mmcv numbers the ways to pool
+
+
+def roi_align_forward(
+    features: Tensor,
+    regions: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fills `output` [R, C, height, width] with the average of each cell of each region.
+
+    Args:
+        features: [N, C, H, W].
+        regions: [R, 5]: the index into N, and x1, y1, x2, y2.
+        argmax_y, argmax_x: of max pooling, which torchvision does not have.
+    """
+    if pool_mode != AVERAGE:
+        raise RuntimeError("RoIAlign with max pooling needs a compiled mmcv")
+    size = (aligned_height, aligned_width)
+    output.copy_(
+        torchvision.ops.roi_align(features, regions, size, spatial_scale, sampling_ratio, aligned)
+    )
+
+
+def roi_align_backward(
+    gradient: Tensor,
+    regions: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    output: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fills `output` [N, C, H, W] with the gradient of the features; see `roi_align_forward`."""
+    size = (aligned_height, aligned_width)
+    output.copy_(
+        torch.ops.torchvision._roi_align_backward(
+            gradient, regions, spatial_scale, *size, *output.shape, sampling_ratio, aligned
+        )
+    )
