@@ -16,11 +16,8 @@ from downstream import prepare_data
 from downstream.backbones import sources
 from downstream.task import DownstreamRun
 
-COMMANDS = {
-    "evaluate": TASKS["evaluate"].about,
-    "detect": TASKS["detect"].about,
-    "segment": TASKS["segment"].about,
-    "probe": "linear or k-NN probe of a frozen backbone, its scores, or fine-tuning",
+COMMANDS = {task.command[0]: task.about for task in TASKS.values() if not task.makes_backbone} | {
+    "probe": "linear or k-NN probe of a frozen backbone, its scores, or fine-tuning"
 }
 
 
