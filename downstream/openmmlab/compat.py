@@ -35,7 +35,8 @@ def prepare(scope: str | None = None) -> None:
         sys.modules[OPS] = _Operators(OPS)
     # mmengine looks `mmseg::` configs up under the name of the original distribution
     mmengine.config.utils.MODULE2PACKAGE["mmseg"] = _distribution_of_mmseg()
-    warnings.filterwarnings("ignore", message=".*reduce_zero_label.*")
+    for deprecated in (".*reduce_zero_label.*", "indexing with dtype torch.uint8"):
+        warnings.filterwarnings("ignore", message=deprecated)
     # their imports print which optional packages they would also have liked
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         import mmdet.utils
