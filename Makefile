@@ -94,8 +94,10 @@ recipes: | $(ENVIRONMENT)
 
 # --- tasks: `trickbench run` first pretrains the backbone and its teacher --------------------
 
-.PHONY: pretrain evaluate detect segment probe
-pretrain evaluate detect segment probe: $(DATA_READY) | $(ENVIRONMENT)
+# the commands that core/tasks.py declares
+TASKS := $(shell sed -n 's/^ *command=."\([a-z]*\)".*/\1/p' core/tasks.py)
+.PHONY: $(TASKS)
+$(TASKS): $(DATA_READY) | $(ENVIRONMENT)
 	@$(TRICKBENCH) run $@ --protocol $(PROTOCOL) --seed $(SEED) $(PLACES) \
 		$(call option,variant,$(VARIANT)) $(if $(BACKBONE),--backbone '$(BACKBONE)') \
 		$(call option,arch,$(ARCH)) $(call option,mode,$(MODE)) $(call option,detector,$(DETECTOR)) \

@@ -19,6 +19,13 @@ Unit = Literal["%", "loss", "1", "score"]
 Data = Literal["classification", "detection", "segmentation"]
 
 DETECTORS = ("c4", "fpn")  # files of configs/detect
+# The modules that read boxes and masks, by a dataset's layout; pretrain.images reads the others.
+LAYOUTS = {
+    "voc": "downstream.detection.voc",
+    "coco": "downstream.detection.coco",
+    "ade20k": "downstream.segmentation.mask_datasets",
+    "camvid": "downstream.segmentation.mask_datasets",
+}
 
 
 def _named(name: str) -> Any:

@@ -15,6 +15,7 @@ from demo.tasks import Task
 from demo.taxonomy import ADE_STUFF, ADE_THINGS
 
 NAME = "ADEChallengeData2016"
+VERSION = 2  # increase if the same seed renders other bytes
 _HEIGHT, _WIDTHS = 128, (128, 161)  # pixels; widths exclude the upper end
 _JPEG_QUALITY = 90
 _PREFIX = {"training": "ADE_train", "validation": "ADE_val"}

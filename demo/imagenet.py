@@ -16,6 +16,7 @@ from demo.tasks import Task
 from demo.taxonomy import IMAGENET, ObjectClass
 
 NAME = "imagenet"
+VERSION = 2  # increase if the same seed renders other bytes
 _SIDES = (72, 141)  # pixels, without the upper end
 _JPEG_QUALITY = 90
 

@@ -12,6 +12,7 @@ from demo.sizes import Sizes
 from demo.tasks import Task
 
 NAME = "places365_standard"
+VERSION = 2  # increase if the same seed renders other bytes
 _SIDES = (96, 129)  # pixels, without the upper end
 _JPEG_QUALITY = 90
 

@@ -21,7 +21,6 @@ from demo import ade20k, cifar10, imagenet, places365, voc
 from demo.sizes import Sizes
 from demo.tasks import Task
 
-VERSION = "trickbench-demo-2"  # increase if the same seed renders other bytes
 MANIFEST = "manifest.json"
 _CHUNK = 16  # tasks per message to a process
 
@@ -30,6 +29,7 @@ class DataSet(Protocol):
     """The interface of each dataset's module."""
 
     NAME: str
+    VERSION: int  # of its bytes
 
     def tasks(self, sizes: Sizes) -> list[Task]: ...
 
@@ -41,6 +41,7 @@ class DataSet(Protocol):
 DATA_SETS: dict[str, DataSet] = {
     module.NAME: module for module in (imagenet, voc, ade20k, places365, cifar10)
 }
+VERSION = f"trickbench-demo-{'.'.join(str(it.VERSION) for it in DATA_SETS.values())}"
 
 
 class ForeignFolderError(Exception):

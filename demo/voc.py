@@ -23,6 +23,7 @@ from demo.tasks import Task
 from demo.taxonomy import VOC
 
 NAME = "VOCdevkit"
+VERSION = 2  # increase if the same seed renders other bytes
 _JPEG_QUALITY = 90
 _LONG_SIDES, _SHORT_SIDES = (144, 177), (108, 133)  # pixels, without the upper end
 _PORTRAITS = 0.25  # probability

@@ -7,7 +7,9 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -15,8 +17,9 @@ from mmengine.config import Config
 from PIL import Image
 
 from core import configs
-from core.errors import InputError
+from core.errors import InputError, unknown
 from core.files import sha256_of
+from core.tasks import LAYOUTS
 from pretrain.images import datasets, loader
 from pretrain.images.image_set import SUFFIXES, ImageSet, from_files, missing
 
@@ -53,18 +56,27 @@ def check(found: Config, data_root: Path) -> str:
     """
     if found.layout in datasets.READERS:
         return listed({images.split: len(images) for images in image_sets(found, data_root)})
+    reader = layout_reader(found)
+    for role in ("train", "test"):
+        reader.dataset_configs(found, data_root, role, [])
+    return listed(found.sizes)
+
+
+def layout_reader(found: Config) -> ModuleType:
+    """The module that reads a set of boxes or masks.
+
+    Its `dataset_configs` are those of the parts of a split for mmdet or mmseg, and its
+    `fingerprint_parts` the files of the set.
+
+    Raises:
+        InputError: there is none for this layout.
+    """
     from downstream.openmmlab import compat
 
+    if found.layout not in LAYOUTS:
+        raise unknown("layout", found.layout, LAYOUTS)
     compat.prepare()
-    from downstream.detection import voc
-    from downstream.segmentation import mask_datasets
-
-    for role in ("train", "test"):
-        if found.layout == "voc":
-            voc.dataset_configs(found, data_root, role, [])
-        else:
-            mask_datasets.dataset_config(found, data_root, role, [])
-    return listed(found.sizes)
+    return import_module(LAYOUTS[found.layout])
 
 
 def listed(counts: Mapping[str, int]) -> str:
@@ -111,12 +123,9 @@ def check_files(name: str, data_root: Path, workers: int) -> None:
 
 def images_and_masks(found: Config, data_root: Path) -> ImageSet:
     """The images and label maps of a detection or segmentation dataset, all with label 0."""
-    from downstream.detection import voc
-    from downstream.segmentation import mask_datasets
-
-    module = voc if found.layout == "voc" else mask_datasets
     root = data_root / found.root
-    paths = [p for p in module.fingerprint_parts(found, data_root) if p.suffix in SUFFIXES]
+    parts = layout_reader(found).fingerprint_parts(found, data_root)
+    paths = [path for path in parts if path.suffix in SUFFIXES]
     files = [str(path.relative_to(root)) for path in paths]
     return from_files(found, "all", (), root, files, [0] * len(files))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core import configs
+from core import configs, tasks
 
 ROOT = Path(__file__).parents[1]
 RECIPES = configs.names("pretrain")
@@ -48,6 +48,12 @@ def planned(tmp_path: Path) -> Callable[..., list[str]]:
 def recipe_of(command: str) -> str:
     """The recipe that a command pretrains."""
     return command.split()[1]
+
+
+@pytest.mark.parametrize("command", sorted({it.command[0] for it in tasks.TASKS.values()}))
+def test_every_task_is_a_target(command: str, planned: Callable) -> None:
+    *_, mine = planned(command, "VARIANT=cosine", "DATASET=cifar10")
+    assert mine.startswith(f"{command} ")
 
 
 def test_a_recipe_is_trained_after_its_teacher(planned: Callable) -> None:

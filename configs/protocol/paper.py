@@ -16,6 +16,7 @@ datasets = {
     "inaturalist2019": "inaturalist2019",
     "voc": "voc",
     "ade20k": "ade20k",
+    "coco": "coco",  # in neither paper
 }
 pretrain = dict()
 finetune = dict()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from scipy import sparse
 
 from core.files import write_npz
@@ -18,9 +20,12 @@ from core.metrics.statistic import Floats, Statistic, mean_over_classes, ratio
 
 Integers = NDArray[np.integer]
 Reals = NDArray[np.floating]
-Rule = Literal["11-point", "all-point"]
+Rule = Literal["11-point", "101-point", "all-point"]
 
 RULES: dict[str, Rule] = {"map": "11-point", "map_all_point": "all-point"}
+# The recalls at which a rule takes the precision: VOC2007's, by steps of 0.1 as GluonCV and mmdet
+# have them (3 of them are a little more than 0.3), and COCO's.
+RECALLS = {"11-point": np.arange(11) * 0.1, "101-point": np.linspace(0, 1, 101)}
 IOU = 0.5  # from which on VOC takes a detection for the object that it overlaps
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
 
@@ -133,8 +138,8 @@ def mean_average_precision(matches: Sequence[Matches], rule: Rule) -> Statistic:
 
     Args:
         matches: of each class.
-        rule: VOC2007's mean of the precision at the recalls 0, 0.1 ... 1, or the whole area under
-            the curve, VOC's from 2010 on.
+        rule: VOC2007's mean of the precision at the recalls 0, 0.1 ... 1, COCO's at 0, 0.01 ... 1,
+            or the whole area under the curve, VOC's from 2010 on.
     """
     curves = [_curve(of_class) for of_class in matches]
     by_class = np.stack([of_class.objects for of_class in matches], axis=1)
@@ -202,9 +207,8 @@ def _average_precision(curve: _Curve, by_image: Floats, objects: Floats, rule: R
         return ratio((drawn * best).sum(axis=0), objects)
     recall = ratio(hits, np.broadcast_to(objects, hits.shape))
     best = np.concatenate([best, np.zeros((1, resamples))])
-    # by steps of 0.1 as GluonCV and mmdet have them: 3 of them are a little more than 0.3
-    levels = [(recall < level).sum(axis=0) for level in np.arange(11) * 0.1]
-    return best[np.stack(levels, axis=1), np.arange(resamples)[:, None]].sum(axis=1) / 11
+    places = np.stack([(recall < level).sum(axis=0) for level in RECALLS[rule]], axis=1)
+    return best[places, np.arange(resamples)[:, None]].sum(axis=1) / len(RECALLS[rule])
 
 
 def coco_average_precision(results: DetectionResults) -> float:
@@ -212,32 +216,45 @@ def coco_average_precision(results: DetectionResults) -> float:
 
     Difficult objects are its crowds, as in mmdet's converter of VOC. Widths are differences.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    shared = dict(
-        images=[dict(id=image) for image in range(1, len(results.images) + 1)],
-        categories=[dict(id=label, name=name) for label, name in enumerate(results.classes)],
-    )
-    both = _coco_annotations(results.ground_truth), _coco_annotations(results.detections)
+    images = [dict(id=image) for image in range(1, len(results.images) + 1)]
+    sides = coco_annotations(results.ground_truth), coco_annotations(results.detections)
+    evaluation = coco_evaluation(images, results.classes, *sides)
     with contextlib.redirect_stdout(io.StringIO()):
-        sides = []
-        for annotations in both:
-            side = COCO()
-            side.dataset = shared | dict(annotations=annotations)
-            side.createIndex()
-            sides.append(side)
-        evaluation = COCOeval(*sides, "bbox")
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-        evaluation.params.maxDets = [100]
-        evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"]
     counted = precision[precision > -1]
     return 100 * float(counted.mean()) if counted.size else 0.0
 
 
-def _coco_annotations(of_images: Sequence[Detections | GroundTruth]) -> list[dict[str, Any]]:
+def coco_evaluation(
+    images: Sequence[dict[str, Any]],
+    classes: Sequence[str],
+    objects: list[dict[str, Any]],
+    detections: list[dict[str, Any]],
+    kind: Literal["bbox", "segm"] = "bbox",
+) -> COCOeval:
+    """pycocotools' evaluation, with the detections of each image matched to its objects.
+
+    Args:
+        images, objects, detections: in the form of COCO's JSON; classes are numbered from 0.
+        kind: whether boxes or masks are matched.
+    """
+    categories = [dict(id=label, name=name) for label, name in enumerate(classes)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        sides = []
+        for annotations in (objects, detections):
+            side = COCO()
+            side.dataset = dict(images=images, categories=categories, annotations=annotations)
+            side.createIndex()
+            sides.append(side)
+        evaluation = COCOeval(*sides, kind)
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.params.maxDets = [100]
+        evaluation.evaluate()
+    return evaluation
+
+
+def coco_annotations(of_images: Sequence[Detections | GroundTruth]) -> list[dict[str, Any]]:
     """Boxes of images in the form of COCO's JSON."""
     rows: list[dict[str, Any]] = []
     for image, boxes in enumerate(of_images, 1):
@@ -259,14 +276,19 @@ def _coco_annotations(of_images: Sequence[Detections | GroundTruth]) -> list[dic
 
 
 def save(path: Path, results: DetectionResults) -> None:
-    """Writes a compressed .npz, whole or not at all.
+    """Writes the `columns` as a compressed .npz, whole or not at all."""
+    write_npz(path, **columns(results))
 
-    Its arrays: `classes`, `images`; `boxes` (float32), `scores` (float32) and `labels` of all
-    detections, those of image i from `ends[i - 1]` to `ends[i]`; and likewise `object_boxes`,
-    `object_labels`, `object_difficult`, `object_ends`.
+
+def columns(results: DetectionResults) -> dict[str, NDArray[Any]]:
+    """The arrays of the file of a test's detections.
+
+    `classes`, `images`; `boxes` (float32), `scores` (float32) and `labels` of all detections, those
+    of image i from `ends[i - 1]` to `ends[i]`; and likewise `object_boxes`, `object_labels`,
+    `object_difficult`, `object_ends`.
     """
     detections, truth = results.detections, results.ground_truth
-    columns = dict(
+    return dict(
         classes=np.array(results.classes),
         images=np.array(results.images),
         boxes=_stack([d.boxes for d in detections], np.float32, 4),
@@ -278,24 +300,28 @@ def save(path: Path, results: DetectionResults) -> None:
         object_difficult=_stack([t.difficult for t in truth], np.bool_),
         object_ends=np.cumsum([len(t.labels) for t in truth], dtype=np.int64),
     )
-    write_npz(path, **columns)
 
 
-def _stack(parts: Sequence[NDArray[Any]], kind: Any, *columns: int) -> NDArray[Any]:
-    return np.concatenate([np.asarray(p, kind).reshape(-1, *columns) for p in parts])
+def _stack(parts: Sequence[NDArray[Any]], kind: Any, *shape: int) -> NDArray[Any]:
+    return np.concatenate([np.asarray(p, kind).reshape(-1, *shape) for p in parts])
 
 
 def load(path: Path) -> DetectionResults:
     """What `save` wrote."""
     with np.load(path) as file:
-        ends, object_ends = file["ends"][:-1], file["object_ends"][:-1]
-        detections = [np.split(file[key], ends) for key in ("boxes", "scores", "labels")]
-        objects = [
-            np.split(file[f"object_{key}"], object_ends) for key in ("boxes", "labels", "difficult")
-        ]
-        return DetectionResults(
-            classes=tuple(file["classes"].tolist()),
-            images=tuple(file["images"].tolist()),
-            detections=tuple(Detections(*columns) for columns in zip(*detections, strict=True)),
-            ground_truth=tuple(GroundTruth(*columns) for columns in zip(*objects, strict=True)),
-        )
+        return of_columns(file)
+
+
+def of_columns(file: Mapping[str, NDArray[Any]]) -> DetectionResults:
+    """What `columns` were made of."""
+    ends, object_ends = file["ends"][:-1], file["object_ends"][:-1]
+    detections = [np.split(file[key], ends) for key in ("boxes", "scores", "labels")]
+    objects = [
+        np.split(file[f"object_{key}"], object_ends) for key in ("boxes", "labels", "difficult")
+    ]
+    return DetectionResults(
+        classes=tuple(file["classes"].tolist()),
+        images=tuple(file["images"].tolist()),
+        detections=tuple(Detections(*of_image) for of_image in zip(*detections, strict=True)),
+        ground_truth=tuple(GroundTruth(*of_image) for of_image in zip(*objects, strict=True)),
+    )

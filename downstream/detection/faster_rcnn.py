@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmengine.config import Config
 
 from core import configs, record
@@ -63,8 +65,21 @@ def build_config(run: DownstreamRun, found: Config) -> Config:
     detector, data_root = run.choices.detector or DETECTORS[0], run.data
     overlay = configs.read_protocol(run.protocol).get(run.task.name, {})
     cfg = runner.read_config("detect", detector, overlay, distributed.env_world())
-    loaded = timm_features.load(run.exchange)
-    runner.fill_backbone(cfg, run.exchange, loaded)
+    fit_backbone(cfg, detector, run.exchange)
+    classes = voc.class_names(found, data_root / found.root)
+    cfg.model.roi_head.bbox_head.num_classes = len(classes)
+    parts = voc.dataset_configs(found, data_root, "train", cfg.train_pipeline)
+    cfg.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
+    (cfg.test_dataloader.dataset,) = voc.dataset_configs(
+        found, data_root, "test", cfg.test_pipeline
+    )
+    return cfg
+
+
+def fit_backbone(cfg: Config, detector: str, exchange: Path) -> None:
+    """Puts a backbone and the sizes of its features into the config of a detector."""
+    loaded = timm_features.load(exchange)
+    runner.fill_backbone(cfg, exchange, loaded)
     channels = [level["num_chs"] for level in timm_features.levels(loaded.model)]
     if detector == "c4":
         cfg.model.rpn_head.in_channels = channels[-2]
@@ -75,11 +90,3 @@ def build_config(run: DownstreamRun, found: Config) -> Config:
         cfg.model.roi_head.bbox_head.roi_feat_size = (cells + 1) // 2
     else:
         cfg.model.neck.in_channels = channels[-4:]
-    classes = voc.class_names(found, data_root / found.root)
-    cfg.model.roi_head.bbox_head.num_classes = len(classes)
-    parts = voc.dataset_configs(found, data_root, "train", cfg.train_pipeline)
-    cfg.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
-    (cfg.test_dataloader.dataset,) = voc.dataset_configs(
-        found, data_root, "test", cfg.test_pipeline
-    )
-    return cfg

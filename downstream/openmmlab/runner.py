@@ -44,7 +44,13 @@ class PersistentLoggerHook(LoggerHook):
         """Nothing."""
 
 
-def read_config(folder: str, name: str, overlay: Mapping[str, Any], world: int) -> Config:
+def read_config(
+    folder: str,
+    name: str,
+    overlay: Mapping[str, Any],
+    world: int,
+    additions: Sequence[Mapping[str, Any]] = (),
+) -> Config:
     """A task's config with a protocol's changes, its batch divided among the devices.
 
     Args:
@@ -52,6 +58,7 @@ def read_config(folder: str, name: str, overlay: Mapping[str, Any], world: int) 
         overlay: the protocol's section for the task: values by dotted names.
         world: number of devices. If the batch has fewer images than that, each device takes one
             image and the learning rate grows in proportion.
+        additions: merged into the config one after the other, before the protocol's section.
 
     Raises:
         InputError: no such config, or the overlay names a setting that it does not have.
@@ -60,6 +67,8 @@ def read_config(folder: str, name: str, overlay: Mapping[str, Any], world: int) 
     if name not in names:
         raise unknown("detector" if folder == "detect" else folder, name, names)
     cfg = configs.read(folder, name)
+    for addition in additions:
+        cfg.merge_from_dict(addition)
     change(cfg, overlay, OVERLAID)
     cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs + 1  # only the last epoch is tested
     total = cfg.total_batch_size
@@ -197,7 +206,7 @@ def fingerprint(files: Sequence[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
-        if path.suffix in (".txt", ".xml"):
+        if path.suffix in (".txt", ".xml", ".json"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -120,5 +120,5 @@ def build_config(run: DownstreamRun, found: Config) -> Config:
         head.norm_cfg = dict(type=kind, requires_grad=True)
     for loader, role in ((cfg.train_dataloader, "train"), (cfg.test_dataloader, "test")):
         pipeline = cfg.train_pipeline if role == "train" else cfg.test_pipeline
-        loader.dataset = mask_datasets.dataset_config(found, run.data, role, pipeline)
+        (loader.dataset,) = mask_datasets.dataset_configs(found, run.data, role, pipeline)
     return cfg

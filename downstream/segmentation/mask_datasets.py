@@ -122,8 +122,10 @@ def views(pipeline: Sequence[dict], scales: Sequence[float]) -> list[dict]:
     return [read, dict(type="TestTimeAug", transforms=[sizes, mirrors, [labels], [pack]])]
 
 
-def dataset_config(data: Config, data_root: Path, role: str, pipeline: Sequence[dict]) -> dict:
-    """mmseg's dataset config for a split: "train" or "test".
+def dataset_configs(
+    data: Config, data_root: Path, role: str, pipeline: Sequence[dict]
+) -> list[dict]:
+    """mmseg's config of a split, "train" or "test", which is a single part.
 
     Raises:
         InputError: a folder is missing, an image has no label map, or the number of images is not
@@ -137,12 +139,13 @@ def dataset_config(data: Config, data_root: Path, role: str, pipeline: Sequence[
     split = data.splits[role]
     if len(images) != data.sizes[split]:
         raise missing(folder, f"{len(images)} images, expected {data.sizes[split]}", data)
-    return dict(
+    config = dict(
         **data.dataset,
         data_root=str(data_root / data.root),
         data_prefix=dict(img_path=data.folders[role][0], seg_map_path=data.folders[role][1]),
         pipeline=list(pipeline),
     )
+    return [config]
 
 
 def folders(data: Config, data_root: Path, role: str) -> tuple[Path, Path]:

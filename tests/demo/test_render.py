@@ -15,7 +15,14 @@ import pytest
 
 from demo import imagenet
 from demo.__main__ import main
-from demo.render import MANIFEST, ForeignFolderError, render, tree_digest
+from demo.render import (
+    DATA_SETS,
+    MANIFEST,
+    VERSION,
+    ForeignFolderError,
+    render,
+    tree_digest,
+)
 from demo.sizes import Sizes
 
 SMALLEST = Sizes(*[1] * 11)
@@ -70,6 +77,21 @@ def test_a_rendering_of_another_seed_or_size_is_replaced(tmp_path):
     larger = render(out, seed=1, sizes=replace(SMALLEST, cifar_test=3))
     assert larger["counts"]["cifar-10-batches-py"]["test_batch"] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_every_dataset_has_a_part_in_the_version():
+    assert VERSION.startswith("trickbench-demo-")
+    versions = VERSION.removeprefix("trickbench-demo-").split(".")
+    assert [int(it) for it in versions] == [it.VERSION for it in DATA_SETS.values()]
+
+
+def test_an_older_versions_rendering_is_replaced(tmp_path):
+    out, messages = tmp_path / "demo", []
+    first = render(out, sizes=SMALLEST)
+    older = first | {"version": "trickbench-demo-2"}
+    (out / MANIFEST).write_text(json.dumps(older))
+    assert render(out, sizes=SMALLEST, report=messages.append) == first
+    assert "another version" in messages[0]
 
 
 def test_an_empty_folder_is_used(tmp_path):

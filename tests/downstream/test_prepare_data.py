@@ -7,6 +7,7 @@ import io
 import shutil
 import tarfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 from core import configs
 from core.errors import InputError
+from core.tasks import LAYOUTS
 from downstream import prepare_data
 from downstream.__main__ import main
 from pretrain.images import datasets
@@ -407,6 +409,12 @@ def test_a_pinned_fingerprint(
     monkeypatch.setattr(configs, "config", config)
     assert check_places(places) == 2
     assert f"expected {'0' * 64}" in lines(capsys)[1][0]
+
+
+@pytest.mark.parametrize("name", configs.names("data"))
+def test_every_layout_has_a_reader(name: str) -> None:
+    layout = configs.config(name).layout
+    assert layout in datasets.READERS or find_spec(LAYOUTS[layout])
 
 
 @pytest.mark.parametrize(

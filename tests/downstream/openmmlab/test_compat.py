@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv.ops import RoIAlign, batched_nms
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 
 from downstream.openmmlab import compat
@@ -106,13 +107,42 @@ def test_a_compiled_extension_is_not_replaced(monkeypatch: pytest.MonkeyPatch):
     assert sys.modules["mmcv._ext"] is compiled
 
 
-def test_roi_align_on_a_ramp():
+@pytest.mark.parametrize("use_torchvision", [True, False])
+def test_roi_align_on_a_ramp(use_torchvision: bool):
     # bilinear samples of f(x, y) = x + 10 y are the coordinates themselves; in the aligned form a
     # bin's mean is that at its centre, half a pixel up and to the left
     y, x = torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij")
-    align = RoIAlign(output_size=(2, 4), spatial_scale=0.5, use_torchvision=True)
+    align = RoIAlign(output_size=(2, 4), spatial_scale=0.5, use_torchvision=use_torchvision)
     found = align((x + 10 * y)[None, None], torch.tensor([[0.0, 8, 4, 40, 20]]))
     columns = 8 / 2 - 0.5 + (np.arange(4) + 0.5) * (40 - 8) / 2 / 4
     rows = 4 / 2 - 0.5 + (np.arange(2) + 0.5) * (20 - 4) / 2 / 2
     expected = columns[None, :] + 10 * rows[:, None]
     np.testing.assert_allclose(found[0, 0].numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_the_gradient_of_roi_align(sampling_ratio: int, aligned: bool):
+    features = torch.rand(2, 3, 9, 11, dtype=torch.float64, requires_grad=True)
+    regions = torch.tensor(
+        [[1, 2.0, 3.0, 17.0, 13.5], [0, 0.0, 0.0, 21.0, 17.0]], dtype=torch.float64
+    )
+    align = RoIAlign((3, 2), 0.5, sampling_ratio, aligned=aligned)
+    assert torch.autograd.gradcheck(lambda it: align(it, regions), features)
+
+
+def test_max_pooling_says_what_it_needs():
+    align = RoIAlign((2, 2), pool_mode="max")
+    with pytest.raises(RuntimeError, match="max pooling needs a compiled mmcv"):
+        align(torch.rand(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 3, 3]]))
+
+
+def test_mmdet_crops_masks_to_regions():
+    mask = np.zeros((1, 12, 12), np.uint8)
+    mask[0, 4:8, 2:10] = 1
+    # cells of 2 x 2 pixels, of which each is within the mask or outside
+    found = BitmapMasks(mask, 12, 12).crop_and_resize(
+        np.array([[0.0, 2, 8, 10]], np.float32), (4, 4), np.array([0])
+    )
+    expected = [[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]]
+    assert found.masks[0].astype(int).tolist() == expected

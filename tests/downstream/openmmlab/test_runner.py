@@ -157,6 +157,18 @@ def test_a_protocols_batch_is_divided_too():
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.005)
 
 
+def test_additions_come_before_the_protocols_section():
+    additions = [
+        dict(train_cfg=dict(max_epochs=12), model=dict(rpn_head=dict(feat_channels=64))),
+        dict(train_cfg=dict(max_epochs=13)),
+    ]
+    overlay = {"model.rpn_head.feat_channels": 32}
+    cfg = runner.read_config("detect", "c4", overlay, 1, additions)
+    assert (cfg.train_cfg.max_epochs, cfg.model.rpn_head.feat_channels) == (13, 32)
+    assert cfg.train_cfg.val_interval == 14
+    assert cfg.model.rpn_head.in_channels == 1024, "what they do not name stays"
+
+
 def test_an_unknown_detector_is_offered_the_nearest():
     with pytest.raises(InputError, match=r"unknown detector 'fpm': did you mean fpn"):
         _read("detect", "fpm")
@@ -346,8 +358,9 @@ def test_recorded_settings_hold_no_paths():
     assert found == {"model": {}, "parts": [{"lr": 1, "size": [2, 3]}]}
 
 
-def test_a_fingerprint_depends_on_names_sizes_and_text(tmp_path: Path):
-    image, text = tmp_path / "a.jpg", tmp_path / "a.txt"
+@pytest.mark.parametrize("suffix", ["txt", "xml", "json"])
+def test_a_fingerprint_depends_on_names_sizes_and_text(suffix: str, tmp_path: Path):
+    image, text = tmp_path / "a.jpg", tmp_path / f"a.{suffix}"
     image.write_bytes(b"1234")
     text.write_text("one")
     files = [image, text]

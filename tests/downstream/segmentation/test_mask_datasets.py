@@ -37,20 +37,21 @@ def camvid(tmp_path: Path) -> Config:
     return found
 
 
-def _first(cfg: dict) -> dict:
+def _first(cfgs: list[dict]) -> dict:
+    (cfg,) = cfgs
     with DefaultScope.overwrite_default_scope("mmseg"):
         return DATASETS.build(cfg)[0]
 
 
 def test_camvids_void_is_ignored(camvid: Config, tmp_path: Path):
-    sample = _first(mask_datasets.dataset_config(camvid, tmp_path, "train", LOAD))
+    sample = _first(mask_datasets.dataset_configs(camvid, tmp_path, "train", LOAD))
     labels = _labels(11)
     expected = np.where(labels == 11, 255, labels)
     np.testing.assert_array_equal(sample["data_samples"].gt_sem_seg.data[0].numpy(), expected)
 
 
 def test_camvid_has_eleven_classes(camvid: Config, tmp_path: Path):
-    cfg = mask_datasets.dataset_config(camvid, tmp_path, "test", LOAD)
+    (cfg,) = mask_datasets.dataset_configs(camvid, tmp_path, "test", LOAD)
     with DefaultScope.overwrite_default_scope("mmseg"):
         classes = DATASETS.build(cfg).metainfo["classes"]
     # the order of the labels in the usual (SegNet) edition of CamVid
@@ -69,7 +70,7 @@ def test_ades_label_0_is_ignored(role: str, tmp_path: Path):
     _write(root / "images" / split / "a.jpg", np.zeros((40, 60, 3), np.uint8))
     _write(root / "annotations" / split / "a.png", _labels(150))
     found.sizes = {split: 1}
-    sample = _first(mask_datasets.dataset_config(found, tmp_path, role, LOAD))
+    sample = _first(mask_datasets.dataset_configs(found, tmp_path, role, LOAD))
     labels = _labels(150).astype(int)
     expected = np.where(labels == 0, 255, labels - 1)
     np.testing.assert_array_equal(sample["data_samples"].gt_sem_seg.data[0].numpy(), expected)
@@ -79,7 +80,7 @@ def test_ades_label_0_is_ignored(role: str, tmp_path: Path):
 def test_the_test_is_scored_at_the_labels_own_size(camvid: Config, tmp_path: Path):
     pipeline = configs.read("segment", "fcn").test_pipeline
     next(t for t in pipeline if t.type == "Resize").scale = (160, 20)
-    sample = _first(mask_datasets.dataset_config(camvid, tmp_path, "test", pipeline))
+    sample = _first(mask_datasets.dataset_configs(camvid, tmp_path, "test", pipeline))
     assert sample["inputs"].shape == (3, 20, 30)
     assert sample["data_samples"].gt_sem_seg.data.shape == (1, 40, 60)
     assert sample["data_samples"].ori_shape == (40, 60)
@@ -134,19 +135,19 @@ def test_a_missing_folder_is_named(gone: str, camvid: Config, tmp_path: Path):
     (tmp_path / "camvid" / gone).rename(tmp_path / "elsewhere")
     told = rf"camvid: .*{gone}: no such folder\. To get it: .*, then make data"
     with pytest.raises(InputError, match=told):
-        mask_datasets.dataset_config(camvid, tmp_path, "train", LOAD)
+        mask_datasets.dataset_configs(camvid, tmp_path, "train", LOAD)
 
 
 def test_an_image_without_labels_is_named(camvid: Config, tmp_path: Path):
     (tmp_path / "camvid" / "trainannot" / "0001.png").unlink()
     with pytest.raises(InputError, match=r"0001\.png: no labels for 0001\.jpg"):
-        mask_datasets.dataset_config(camvid, tmp_path, "train", LOAD)
+        mask_datasets.dataset_configs(camvid, tmp_path, "train", LOAD)
 
 
 def test_a_wrong_count_is_refused(camvid: Config, tmp_path: Path):
     camvid.sizes = dict(train=4, test=1)
     with pytest.raises(InputError, match=r"1 images, expected 4\. To get it: .*, then make data"):
-        mask_datasets.dataset_config(camvid, tmp_path, "train", LOAD)
+        mask_datasets.dataset_configs(camvid, tmp_path, "train", LOAD)
 
 
 def test_the_papers_set_is_pinned():
