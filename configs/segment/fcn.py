@@ -14,7 +14,7 @@ model = dict(
 base_size = 520  # shorter side
 crop_size = (480, 480)
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
     dict(type="LoadAnnotations"),
     dict(
         type="RandomResize",
@@ -28,7 +28,7 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
     dict(type="Resize", scale=(8 * base_size, base_size), keep_ratio=True),
     dict(type="LoadAnnotations"),  # after resizing: scored at the label map's own size
     dict(type="PackSegInputs"),
