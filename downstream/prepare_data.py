@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -24,6 +26,8 @@ from pretrain.images import datasets, loader
 from pretrain.images.image_set import SUFFIXES, ImageSet, from_files, missing
 
 CELL, SIDE = 64, 3  # pixels of a Tiny-ImageNet image; a tinyloc image is a grid of 3 x 3 of them
+
+MAX_UNPACKED = 2**38  # bytes of an archive: ImageNet has 150 GB
 
 
 def run(protocol: str, data_root: Path, archives: Path | None) -> None:
@@ -171,12 +175,38 @@ def unpack(overlay: Config, archives: Path, data_root: Path) -> None:
         data_root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_root, prefix=".unpacking-") as scratch:
             for name in parts:
-                with tarfile.open(archives / name) as archive:
-                    archive.extractall(scratch, filter="data")
+                extract(archives / name, Path(scratch))
             inner = Path(scratch) / folder
             shutil.move(inner if inner.is_dir() else scratch, target)
             Path(scratch).mkdir(exist_ok=True)  # the context manager expects to remove it
         print(f"{target}: unpacked {len(parts)} archives")
+
+
+def extract(path: Path, folder: Path) -> None:
+    """Unpacks a tar archive of regular files and directories, and nothing outside `folder`.
+
+    Links are refused altogether: Python 3.11.7's own `data` filter lets chains of them lead
+    elsewhere (CVE-2025-4517).
+
+    Raises:
+        InputError: not a readable tar archive, too large, or a member of another kind or place.
+    """
+    try:
+        with tarfile.open(path) as archive:
+            members = archive.getmembers()
+            if (total := sum(member.size for member in members)) > MAX_UNPACKED:
+                raise InputError(f"{path}: {total} bytes unpacked, expected at most {MAX_UNPACKED}")
+            for member in members:
+                place = (folder / member.name).resolve()
+                inside = place.is_relative_to(folder.resolve())
+                if not (member.isfile() or member.isdir()) or not inside:
+                    raise InputError(
+                        f"{path}: {member.name!r} is a link, a device or outside the directory; "
+                        f"expected regular files: download it again"
+                    )
+                archive.extract(member, folder, filter="data")
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"{path}: not a readable tar archive ({error})") from error
 
 
 def build_cifar10_jpeg(found: Config, data_root: Path) -> None:

@@ -438,3 +438,53 @@ def test_sets_of_boxes_and_masks_are_checked_too(
     assert main(command) == 2
     out, _ = lines(capsys)
     assert out[1].startswith(f"{path}\t")
+
+
+def _tar(path: Path, *members: tuple[str, bytes, str]) -> Path:
+    """A tar archive of members: a name, the kind, and what a link points to."""
+    with tarfile.open(path, "w") as archive:
+        for name, kind, target in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    return path
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../outside", tarfile.REGTYPE, "")],
+        [("/etc/outside", tarfile.REGTYPE, "")],
+        [("set/link", tarfile.SYMTYPE, "/etc/passwd")],
+        [("set/link", tarfile.LNKTYPE, "set/one")],
+        [("a", tarfile.SYMTYPE, "."), ("a/b", tarfile.SYMTYPE, "..")],
+        [("set/pipe", tarfile.FIFOTYPE, "")],
+        [("set/device", tarfile.CHRTYPE, "")],
+    ],
+)
+def test_members_that_are_no_files_or_lead_outside_are_refused(
+    members: list[tuple[str, bytes, str]], tmp_path: Path
+):
+    path, folder = _tar(tmp_path / "a.tar", *members), tmp_path / "into"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"a\.tar: .* is a link, a device or outside"):
+        prepare_data.extract(path, folder)
+    assert not any(folder.iterdir())
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["a.tar", "into"]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\xfd7zXZ\x00 cut off"])
+def test_what_is_no_archive_is_refused_in_one_line(content: bytes, tmp_path: Path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.tar: not a readable tar archive"):
+        prepare_data.extract(path, tmp_path)
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    archive(tmp_path, "a.tar", "set", {"one": b"1234", "two": b"1234"})
+    monkeypatch.setattr(prepare_data, "MAX_UNPACKED", 7)
+    with pytest.raises(InputError, match="8 bytes unpacked, expected at most 7"):
+        prepare_data.extract(tmp_path / "a.tar", tmp_path)
