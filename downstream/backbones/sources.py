@@ -16,6 +16,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import load as load_safetensors
+from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from core import configs, exchange, record
@@ -182,8 +183,10 @@ def write(backbone: ImportedBackbone, spec: str, out: Path, protocol: str, seed:
 def _random(arch: str, seed: int) -> ImportedBackbone:
     torch.manual_seed(seed)
     model = architectures.create(arch, classes=1)
-    # as the recipes with zero gamma start (see docs/choices.md)
-    initialisation.initialise(model, xavier=True, zero_gamma=True)
+    # ResNets as the recipes with zero gamma start (see docs/choices.md); others keep timm's own
+    # start, for the text's Xavier makes an EfficientNet's features vanish
+    if isinstance(model, ResNet):
+        initialisation.initialise(model, xavier=True, zero_gamma=True)
     ours = recipe.from_config(configs.read("pretrain", "b-standard"), "b-standard")
     preprocessing = dict(mean=ours.mean, std=ours.std, interpolation=ours.interpolation)
     data = timm.data.resolve_data_config({}, model=model) | preprocessing
