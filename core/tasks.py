@@ -122,6 +122,7 @@ class Task:
 
 CORRECT = KeptFile("correct.npz", "core.metrics.classification:load")
 DETECTIONS = KeptFile("detections.npz", "core.metrics.detection:load")
+INSTANCES = KeptFile("instances.npz", "core.metrics.instances:load")
 CONFUSION = KeptFile("confusion.npz", "core.metrics.segmentation:load")
 MULTI_SCALE_CONFUSION = KeptFile("confusion_ms.npz", "core.metrics.segmentation:load")
 
@@ -179,6 +180,23 @@ _ALL = (
             "ap_coco": Metric(),
         },
         compared=("map",),
+        choices=("arch", "detector"),
+        curves=True,
+    ),
+    Task(
+        name="instances",
+        about="Mask R-CNN on a backbone, on data in COCO's layout",
+        entry="downstream.detection.mask_rcnn:run",
+        command=("instances",),
+        data="detection",
+        datasets=("coco",),
+        metrics={
+            "mask_ap": Metric(kept_in=INSTANCES),
+            "mask_ap50": Metric(kept_in=INSTANCES),
+            "box_ap": Metric(kept_in=INSTANCES),
+            "box_ap50": Metric(kept_in=INSTANCES),
+        },
+        compared=("mask_ap",),
         choices=("arch", "detector"),
         curves=True,
     ),

@@ -2,12 +2,17 @@
 
 As in the challenge's guidelines, a box bounds the visible part of an object, without what the image
 border cuts off (`truncated`) or another object hides.
+
+`VOCdevkit/annotations` has the same objects with their masks in COCO's layout, difficult ones as
+crowds. trainval is of both years.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -23,7 +28,7 @@ from demo.tasks import Task
 from demo.taxonomy import VOC
 
 NAME = "VOCdevkit"
-VERSION = 2  # increase if the same seed renders other bytes
+VERSION = 3  # increase if the same seed renders other bytes
 _JPEG_QUALITY = 90
 _LONG_SIDES, _SHORT_SIDES = (144, 177), (108, 133)  # pixels, without the upper end
 _PORTRAITS = 0.25  # probability
@@ -56,12 +61,20 @@ class Instance:
 
 @dataclass(frozen=True)
 class Record:
-    """An image's list entries; `presence` of a class: 1, or 0 if all its objects are difficult."""
+    """An image's list entries.
+
+    Attributes:
+        presence: of a class: 1, or 0 if all its objects are difficult.
+        size: height and width.
+        objects: in the form of COCO's JSON, but without ids.
+    """
 
     year: str
     split: str
     stem: str
     presence: dict[str, int]
+    size: tuple[int, int]
+    objects: list[dict[str, Any]]
 
 
 def visible_masks(masks: list[np.ndarray]) -> list[np.ndarray]:
@@ -157,6 +170,38 @@ def annotation(year: str, stem: str, shape: tuple[int, ...], instances: list[Ins
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """COCO's form of a mask: pixels that are 0, then 1, then 0 ..., column by column."""
+    pixels = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
+    return np.diff(changes, prepend=0, append=mask.size).tolist()
+
+
+def coco_object(instance: Instance) -> dict[str, Any]:
+    """An object in the form of COCO's JSON, without ids; categories are counted from 1."""
+    xmin, ymin, xmax, ymax = instance.box
+    return dict(
+        category_id=1 + list(VOC).index(instance.name),
+        bbox=[xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1],
+        area=int(instance.mask.sum()),
+        iscrowd=int(instance.difficult),
+        segmentation=dict(size=list(instance.mask.shape), counts=run_lengths(instance.mask)),
+    )
+
+
+def coco_file(records: list[Record]) -> str:
+    """The JSON of a split."""
+    images, annotations = [], []
+    for number, record in enumerate(records, 1):
+        height, width = record.size
+        name = f"{record.year}/JPEGImages/{record.stem}.jpg"
+        images.append(dict(id=number, file_name=name, height=height, width=width))
+        annotations += [dict(image_id=number, **it) for it in record.objects]
+    annotations = [dict(id=number, **it) for number, it in enumerate(annotations, 1)]
+    categories = [dict(id=number, name=name) for number, name in enumerate(VOC, 1)]
+    return json.dumps(dict(images=images, annotations=annotations, categories=categories)) + "\n"
+
+
 def tasks(sizes: Sizes) -> list[Task]:
     """All images; the category is the year's folder."""
     counts = {
@@ -197,11 +242,12 @@ def write(task: Task, root: Path, seed: int) -> Record:
     presence: dict[str, int] = {}
     for instance in instances:
         presence[instance.name] = max(presence.get(instance.name, 0), int(not instance.difficult))
-    return Record(task.category, split, stem, presence)
+    objects = [coco_object(instance) for instance in instances]
+    return Record(task.category, split, stem, presence, (height, width), objects)
 
 
 def finish(root: Path, sizes: Sizes, records: list[Record]) -> dict[str, int]:
-    """Writes each year's image lists, overall and by class; returns image counts."""
+    """Writes each year's image lists, overall and by class, and the masks; returns image counts."""
     members: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         members.setdefault((record.year, record.split), []).append(record)
@@ -215,4 +261,9 @@ def finish(root: Path, sizes: Sizes, records: list[Record]) -> dict[str, int]:
         for name in VOC:
             lines = (f"{record.stem} {record.presence.get(name, -1):2d}\n" for record in listed)
             (folder / f"{name}_{split}.txt").write_text("".join(lines))
+    (root / NAME / "annotations").mkdir(parents=True, exist_ok=True)
+    for split, trained_on in (("trainval", True), ("test", False)):
+        listed = [record for record in records if (record.split != "test") == trained_on]
+        text = coco_file(sorted(listed, key=lambda record: (record.year, record.stem)))
+        (root / NAME / "annotations" / f"instances_{split}.json").write_text(text)
     return {f"{year}/{split}": len(listed) for (year, split), listed in sorted(members.items())}

@@ -17,6 +17,7 @@ datasets = dict(
     places365="demo/places365",
     cifar10="demo/cifar10",
     voc="demo/voc",
+    coco="demo/coco",
     ade20k="demo/ade20k",
 )
 # Factors on a recipe's epochs, batch size, learning rate and resolutions.

@@ -44,6 +44,7 @@ TINY = Sizes(
 )
 SIZES = {
     "demo/voc": dict(train=6, test=3),
+    "demo/coco": dict(trainval=6, test=3),
     "demo/ade20k": dict(training=4, validation=3),
     "demo/cifar10": dict(train=40, test=20),
 }

@@ -29,6 +29,7 @@ from results.store import query
 ARCH = "resnet10d_narrow"
 LABEL = f"random-{ARCH}"
 FINETUNE = ["--cfg-options", "epochs=1", "batch_size=8", "base_batch_size=8", "warmup_epochs=0"]
+INSTANCES = dict.fromkeys(("mask_ap", "mask_ap50", "box_ap", "box_ap50"), 3)
 STAGES: dict[str, tuple[list[str], str, dict[str, int], str]] = {
     # words, task, samples of each metric, stage of the record
     "c4": (["detect"], "detect", {"map": 3, "map_all_point": 3, "ap_coco": 3}, "detect"),
@@ -38,6 +39,8 @@ STAGES: dict[str, tuple[list[str], str, dict[str, int], str]] = {
         {"map": 3, "map_all_point": 3, "ap_coco": 3},
         "detect",
     ),
+    "mask c4": (["instances"], "instances", INSTANCES, "instances"),
+    "mask fpn": (["instances", "--detector", "fpn"], "instances-fpn", INSTANCES, "instances"),
     "fcn": (["segment"], "segment", {"pix_acc": 3, "miou": 3}, "segment"),
     "linear": (
         ["probe", "--dataset", "cifar10"],
@@ -100,13 +103,18 @@ def test_a_stage_from_start_to_record(
     assert set(found.backbone.tensors_left_out) == left_out
     if stage != "linear":
         assert found.backbone.tensors_loaded == len(whole - left_out)
-    kept = {"detect": ["detections.npz"], "segment": ["confusion.npz", "label_maps.npz"]}
+    kept = {
+        "detect": ["detections.npz"],
+        "instances": ["instances.npz"],
+        "segment": ["confusion.npz", "label_maps.npz"],
+    }
     content = {name: (path.parent / name).read_bytes() for name in kept.get(stage, ["correct.npz"])}
     assert found.outputs == {k: hashlib.sha256(it).hexdigest() for k, it in content.items()}
-    if stage in ("detect", "segment"):
+    if stage in ("detect", "instances", "segment"):
         assert found.backbone.sha256_in_model == _hash_by_hand(exchange, raw, left_out)
-    assert sum(found.dataset.sizes.values()) == {"detect": 9, "segment": 7}.get(stage, 60)
-    assert found.dataset.mirrors in ("voc", "ade20k", "cifar10")
+    counts = {"detect": 9, "instances": 9, "segment": 7}
+    assert sum(found.dataset.sizes.values()) == counts.get(stage, 60)
+    assert found.dataset.mirrors in ("voc", "coco", "ade20k", "cifar10")
     assert found.argv == argv
     measured = found.model_dump_json(exclude={"argv"})
     assert str(tmp_path) not in measured

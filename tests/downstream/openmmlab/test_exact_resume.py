@@ -25,8 +25,8 @@ from downstream.__main__ import main
 from downstream.openmmlab import exact_resume
 
 ARCH = "resnet10d_narrow"
-WORDS = {"detect": ["detect"], "segment": ["segment"]}
-SAMPLES = {"detect": 6, "segment": 4}
+WORDS = ("detect", "instances", "segment")
+SAMPLES = {"detect": 6, "instances": 6, "segment": 4}
 EPOCHS = 2
 BATCH = 2
 
