@@ -44,7 +44,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save as serialised
 
-from core import errors, exchange
+from core import configs, errors, exchange
 from core.execution import unfinished
 from core.files import write_atomically
 from core.runtime import distributed, resume_state
@@ -184,7 +184,7 @@ def drive(orders: Orders) -> None:
 def train_once(folder: Path, setting: Setting) -> None:
     images = folder.parent / "images"
     with distributed.process_group() as device:
-        if not unfinished(folder / "run", setting.name, "weights.safetensors"):
+        if not unfinished(folder / "run", configs.digest(setting.name), "weights.safetensors"):
             return
         job = loop.Job(
             setting.recipe,

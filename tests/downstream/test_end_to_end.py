@@ -73,6 +73,10 @@ def _hash_by_hand(path: Path, raw: Callable, without: Set[str] = frozenset()) ->
     return digest.hexdigest()
 
 
+def plausible(metric: record.Metric) -> bool:
+    return math.isfinite(metric.value) and 0 <= metric.value <= 100 and metric.unit == "%"
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_from_start_to_record(
     name: str,
@@ -89,11 +93,7 @@ def test_a_stage_from_start_to_record(
     found = record.read(path)
     assert (found.stage, found.task, found.recipe, found.protocol) == (stage, task, LABEL, "demo")
     assert {key: metric.samples for key, metric in found.metrics.items()} == samples
-    for metric in found.metrics.values():
-        assert math.isfinite(metric.value)
-        assert 0 <= metric.value <= 100
-        assert metric.unit == "%"
-        assert metric.split
+    assert all(plausible(metric) and metric.split for metric in found.metrics.values())
     exchange = tmp_path / "demo" / "backbones" / LABEL / "seed0" / "backbone.safetensors"
     assert found.backbone.sha256 == _hash_by_hand(exchange, raw)
     assert found.backbone.source == f"random:{ARCH}"
