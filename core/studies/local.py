@@ -66,7 +66,8 @@ def execute(
     waiting: list[Path] = []
     running: dict[Path, subprocess.Popen] = {}
     failed: dict[Path, int] = {}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the loop alike
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end the loop; nohup's shells ignore one
+        signal.signal(number, signal.default_int_handler)
     try:
         while order.is_active():
             waiting = sorted([*waiting, *order.get_ready()], key=chains.__getitem__, reverse=True)
