@@ -65,6 +65,13 @@ def not_negative(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> int:
+    """A whole number of an option, 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
+    return int(text)
+
+
 def seed(text: str) -> int:
     """A seed that every random generator here takes."""
     if not text.isdecimal() or int(text) >= 2**32:

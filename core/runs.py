@@ -127,8 +127,9 @@ def begin(
         if identity in _identities(mark):
             if (run / product).is_file():
                 return "finished"
-            # of this very run, which was killed between its record and its product
-            (run / "record.json").unlink(missing_ok=True)
+            if any(run.glob("state-*.pt")):
+                # of this very run, which was killed between its record and its product
+                (run / "record.json").unlink(missing_ok=True)
             return "resume"
         if any(run.iterdir()):
             attempt = 1

@@ -140,7 +140,7 @@ def _probe(name: str, module: str, about: str, **changes: Any) -> Task:
         datasets=(),
         metrics=_ACCURACY,
         compared=("top1",),
-        choices=("train_size",),
+        choices=("arch", "train_size"),
     )
     return Task(**fields | changes)
 

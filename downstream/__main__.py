@@ -80,6 +80,8 @@ def start(args: argparse.Namespace, argv: list[str]) -> None:
         raise InputError(
             f"name one backbone: a recipe (VARIANT=best), or BACKBONE= with {sources.KINDS}"
         )
+    if args.backbone and getattr(args, "arch", None):
+        raise InputError(f"--arch changes a recipe; {args.backbone} names its own architecture")
     role = _dataset_role(task, args)
     chosen = cli.choices(args)
     tracking.check(args.track)

@@ -101,10 +101,11 @@ def teacher_file(run: Run, chosen: Recipe, named: Path | None) -> Path | None:
         return None
     path = named or teacher.out / WEIGHTS
     if not path.is_file():
+        on = [f"DATASET={run.choices.dataset}"] if run.choices.dataset else []
         raise InputError(
             f"{run.choices.variant} distils from {chosen.distill}, and {path} is not there yet: "
-            f"make pretrain VARIANT={chosen.distill} PROTOCOL={run.protocol} SEED={run.seed}, or "
-            f"name a teacher with TEACHER="
+            f"{' '.join(['make pretrain', f'VARIANT={chosen.distill}', *on])} "
+            f"PROTOCOL={run.protocol} SEED={run.seed}, or name a teacher with TEACHER="
         )
     return path
 

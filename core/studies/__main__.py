@@ -14,6 +14,8 @@ from core.execution import Run
 from core.studies import graph, local, spec
 from core.tasks import DETECTORS, PROBES, TASKS, about, of_command
 
+COMMON = ("variant", "backbone", "dataset", "cfg_options", "limit")  # choices of every task
+
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
@@ -40,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--predictions", help="write the test server's file here")
         _add_pretraining(command)
         _add_engine(command)
-        command.set_defaults(do=run_task)
+        # each run finds its own number of loader processes, which depends on its devices
+        command.set_defaults(do=run_task, workers=None)
     said = "run every backbone on every task, in the order that they need each other"
     study = commands.add_parser("study", help=said, description=said)
     study.add_argument("action", choices=("plan", "run"), help="print the runs, or run them")
@@ -48,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--seeds", type=cli.seed, nargs="+", help="in place of the study's own")
     study.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
     study.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    study.add_argument("--workers", type=cli.not_negative, default=cli.default_workers())
+    study.add_argument("--workers", type=cli.not_negative, help="loader processes per device")
     _add_engine(study)
     study.set_defaults(do=run_study, teacher=None, compile=False, strict=False)
     return parser
@@ -61,8 +64,10 @@ def _add_pretraining(command: argparse.ArgumentParser) -> None:
 
 
 def _add_engine(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--jobs", type=int, help="runs at a time (default: cores)")
-    command.add_argument("--gpus", type=int, default=1, help="processes of each run, one per GPU")
+    command.add_argument("--jobs", type=cli.positive, help="runs at a time (default: cores)")
+    command.add_argument(
+        "--gpus", type=cli.positive, default=1, help="processes of each run, one per GPU"
+    )
     command.add_argument("--dry-run", action="store_true", help="print the commands only")
 
 
@@ -77,7 +82,7 @@ def run_task(args: argparse.Namespace) -> None:
     if not task.makes_backbone and args.backbone and ":" not in args.backbone:
         chosen = chosen.model_copy(update={"variant": args.backbone, "backbone": None})
     run = Run(
-        *(task, chosen, args.protocol, args.seed, args.runs, args.data, args.workers),
+        *(task, chosen, args.protocol, args.seed, args.runs, args.data),
         track=tuple(args.track),
     )
     check(run)
@@ -86,12 +91,14 @@ def run_task(args: argparse.Namespace) -> None:
 
 
 def check(run: Run) -> None:
-    """Finds what is misspelt before anything is trained for it.
+    """Finds what does not fit before anything is trained for it.
 
     Raises:
-        InputError: an unknown protocol, recipe or dataset, or a probe without a dataset.
+        InputError: an unknown protocol, recipe, detector or dataset; a choice that the task does
+            not take; or a probe without a dataset.
     """
     protocol, chosen = configs.read_protocol(run.protocol), run.choices
+    check_choices(run)
     known = configs.names("pretrain")
     if chosen.variant is not None and chosen.variant not in known:
         trained = run if run.task.makes_backbone else graph.pretraining_of(run)
@@ -106,13 +113,37 @@ def check(run: Run) -> None:
         raise InputError(f"name a dataset to probe on: make probe DATASET=... ({named})")
 
 
+def check_choices(run: Run) -> None:
+    """Whether a task takes these choices together.
+
+    Raises:
+        InputError: it does not.
+    """
+    task, chosen = run.task, run.choices
+    for key in chosen.given():
+        if key not in (*COMMON, *task.choices):
+            raise InputError(f"{task.name} takes no --{key.replace('_', '-')}")
+    if task.makes_backbone and chosen.variant is None:
+        raise InputError(f"{task.name} takes a recipe, not {chosen.backbone}")
+    if chosen.backbone is not None and chosen.arch is not None:
+        raise InputError(f"--arch changes a recipe; {chosen.backbone} names its own architecture")
+    if task.name == "evaluate" and chosen.cfg_options:
+        raise InputError("evaluate does not accept --cfg-options")
+    if chosen.images is not None and chosen.dataset is not None:
+        raise InputError(f"--images {chosen.images} or --dataset {chosen.dataset}, not both")
+    if run.track and not task.curves:
+        raise InputError(f"--track: {task.name} has no learning curves to send")
+
+
 def run_study(args: argparse.Namespace) -> None:
     """Plans or runs a study: what is done already is left alone."""
     study = spec.read(args.name)
     study = study if args.seeds is None else study.model_copy(update={"seeds": args.seeds})
     args.jobs = args.jobs or study.jobs
     args.dry_run = args.dry_run or args.action == "plan"
-    wanted = list(spec.runs(study, args.runs, args.data, args.workers))
+    wanted = list(spec.runs(study, args.runs, args.data))
+    for run in wanted:
+        check(run)
     todo = [run for run in wanted if not graph.is_done(run)]
     print(f"study {args.name}: {len(wanted)} runs wanted, {len(wanted) - len(todo)} done")
     _execute(graph.graph(todo), args, threads=study.threads)
@@ -129,9 +160,10 @@ def _execute(
         *(["--compile"] if args.compile else []),
         *(["--strict"] if args.strict else []),
     ]
+    workers = [] if args.workers is None else ["--workers", str(args.workers)]
     commands = {}
     for out, (run, _) in planned.items():
-        words = [*graph.command(run), *(extra or {}).get(out, [])]
+        words = [*graph.command(run), *workers, *(extra or {}).get(out, [])]
         words += pretraining if run.task.makes_backbone else []
         commands[out] = local.launch(words, args.gpus)
     needs = {out: needed for out, (_, needed) in planned.items()}
@@ -139,7 +171,7 @@ def _execute(
         for out in local.in_order(needs):
             print(local.shown(commands[out]))
         return
-    jobs = args.jobs or len(os.sched_getaffinity(0))
+    jobs = args.jobs or (len(os.sched_getaffinity(0)) if args.gpus == 1 else 1)
     if status := local.execute(commands, needs, jobs, threads):
         raise Failed(status, f"{len(commands)} runs were planned, and not all finished: see above")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from core import choices as naming
 from core import configs, files, record
 from core.choices import Choices
+from core.errors import InputError
 from core.execution import Run
 from core.record import RecordError
 from core.tasks import TASKS
@@ -85,6 +86,11 @@ def graph(wanted: Iterable[Run], *, teachers: bool = True) -> Graph:
     while waiting:
         run = waiting.pop(0)
         if run.out in found:
+            if (other := found[run.out][0].choices) != run.choices:
+                raise InputError(
+                    f"two runs would share {run.out}: {other.given()} and {run.choices.given()}; "
+                    f"run them apart, with another --runs"
+                )
             continue
         needed = needs(run) if teachers or not run.task.makes_backbone else None
         if needed is None or is_done(needed):
@@ -99,5 +105,5 @@ def command(run: Run) -> list[str]:
     """The words after `trickbench` that start a run."""
     words = naming.command(run.task, run.choices)
     words += ["--protocol", run.protocol, "--seed", str(run.seed)]
-    words += ["--data", str(run.data), "--runs", str(run.runs), "--workers", str(run.workers)]
+    words += ["--data", str(run.data), "--runs", str(run.runs)]
     return [*words, *(["--track", *run.track] if run.track else [])]

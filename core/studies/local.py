@@ -66,7 +66,7 @@ def execute(
     waiting: list[Path] = []
     running: dict[Path, subprocess.Popen] = {}
     failed: dict[Path, int] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):  # both end the loop; nohup's shells ignore one
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # end the loop as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     try:
         while order.is_active():

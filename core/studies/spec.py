@@ -44,13 +44,15 @@ class Study(BaseModel):
     backbones: list[str] = Field(min_length=1)
     tasks: list[TaskChoices]
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = [0]
-    jobs: int | None = None
-    threads: int | None = None
+    jobs: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("tasks", mode="before")
     @classmethod
     def _names_alone(cls, tasks: Any) -> Any:
-        return [{"task": it} if isinstance(it, str) else it for it in tasks or []]
+        if not isinstance(tasks, list):
+            return tasks  # pydantic complains
+        return [{"task": it} if isinstance(it, str) else it for it in tasks]
 
 
 def read(name: str) -> Study:
@@ -77,7 +79,7 @@ def read(name: str) -> Study:
         raise InputError(f"{path}: {field}: {first['msg']}") from error
 
 
-def runs(study: Study, folder: Path, data: Path, workers: int) -> Iterator[Run]:
+def runs(study: Study, folder: Path, data: Path) -> Iterator[Run]:
     """Every run of a study, seed by seed, backbone by backbone."""
     for seed in study.seeds:
         for backbone in study.backbones:
@@ -85,4 +87,4 @@ def runs(study: Study, folder: Path, data: Path, workers: int) -> Iterator[Run]:
             for it in study.tasks:
                 chosen = Choices(**it.model_dump(exclude={"task"}, exclude_defaults=True) | named)
                 task = TASKS[it.task]
-                yield Run(task, chosen, study.protocol, seed, folder, data, workers)
+                yield Run(task, chosen, study.protocol, seed, folder, data)

@@ -99,7 +99,9 @@ def _wrong_metrics(path: Path, run: Record) -> Iterator[str]:
         if not (file := path.with_name(kept.name)).is_file():
             continue
         try:
-            results = loaded.setdefault(kept, kept.load(file))
+            if kept not in loaded:
+                loaded[kept] = kept.load(file)
+            results = loaded[kept]
             images = len(results.images)
             again = value(results.statistics()[declared.statistic or name], images)
         except DAMAGED as error:

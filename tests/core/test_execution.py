@@ -59,6 +59,9 @@ def test_a_record_without_its_product_is_written_again(tmp_path: Path) -> None:
     assert runs.begin(run, ONE, "weights") == "new"
     (run / "record.json").write_text("{}")
     assert runs.begin(run, ONE, "weights") == "resume"
+    assert (run / "record.json").exists(), "without a state it could not be made again"
+    (run / "state-000000009.pt").touch()
+    assert runs.begin(run, ONE, "weights") == "resume"
     assert not (run / "record.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["seed0"]
 

@@ -112,6 +112,6 @@ def test_a_damaged_record_is_not_done(tmp_path: Path, make: Make) -> None:
 
 def test_studies_are_every_backbone_on_every_task_with_every_seed(tmp_path: Path) -> None:
     study = spec.read("mini").model_copy(update={"seeds": [0, 1, 2]})
-    wanted = list(spec.runs(study, tmp_path, Path("data"), 0))
+    wanted = list(spec.runs(study, tmp_path, Path("data")))
     assert len({run.out for run in wanted}) == len(wanted) == 13 * 6 * 3
     assert {run.choices.dataset for run in wanted} == {None, "bccd", "cifar10"}

@@ -74,7 +74,7 @@ sys.exit(1)
     assert local.execute(commands, {A: frozenset(), B: frozenset()}, jobs=2) == 0
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_an_interruption_asks_every_run_to_save(sent: signal.Signals, tmp_path: Path) -> None:
     child = """
 import pathlib, signal, sys, time
@@ -87,7 +87,9 @@ time.sleep(60)
 """
     script = tmp_path / "parent.py"
     script.write_text(
-        "import sys; from pathlib import Path; from core.studies import local\n"
+        "import signal, sys; from pathlib import Path; from core.studies import local\n"
+        # a shell without job control starts what is in the background with SIGINT ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"command = [sys.executable, '-c', {child!r}, {str(tmp_path)!r}]\n"
         "sys.exit(local.execute({Path('a'): command}, {Path('a'): frozenset()}, jobs=1))\n"
     )

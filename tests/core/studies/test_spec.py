@@ -9,6 +9,7 @@ import pytest
 from core import configs
 from core.errors import InputError
 from core.studies import spec
+from core.studies.__main__ import main
 
 NAMES = [path.stem for path in (configs.CONFIGS / "study").glob("*.yaml")]
 
@@ -56,3 +57,36 @@ def test_a_study_that_is_not_there_is_told(tmp_path: Path) -> None:
         spec.read("dmeo")
     with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
         spec.read(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "task", "told"),
+    [
+        ("bset", "detect", "unknown recipe 'bset'"),
+        ("best", "{task: detect, dataset: vco}", "'vco': did you mean voc"),
+        ("best", "{task: detect, detector: fpx}", "unknown detector 'fpx'"),
+        ("best", "{task: detect, train_size: 9}", "detect takes no --train-size"),
+        ("best", "linear", "name a dataset to probe on"),
+        ('"random:resnet18"', "pretrain", "pretrain takes a recipe"),
+        ('"random:resnet18"', "{task: detect, arch: resnet50}", "--arch changes a recipe"),
+        ("best", "detect, {task: detect, resolutions: [32]}", "detect takes no --resolutions"),
+        (
+            "best",
+            "{task: evaluate, resolutions: [32]}, {task: evaluate, resolutions: [64]}",
+            "two runs would share",
+        ),
+    ],
+)
+def test_a_study_is_checked_before_anything_runs(
+    backbone: str, task: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"protocol: demo\nbackbones: [{backbone}]\ntasks: [{task}]\n")
+    assert main(["study", "run", str(path), "--runs", str(tmp_path)]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--jobs", "-1"], ["--jobs", "0"], ["--gpus", "0"]])
+def test_counts_are_at_least_one(option: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["study", "plan", "demo", *option])
