@@ -34,6 +34,7 @@ help:
 	@echo '  make recipes                   list the recipes'
 	@echo '  make evaluate VARIANT=best     top-1 and top-5 (RESOLUTIONS="160 224" CROP_RATIOS="0.95 1.0")'
 	@echo '  make detect   VARIANT=best     Faster R-CNN on it       (DETECTOR=fpn)'
+	@echo '  make instances VARIANT=best    Mask R-CNN on it         (DETECTOR=fpn)'
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
 	@echo '  make instances VARIANT=best    Mask R-CNN on it'
 	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear, finetune, knn ...)'

@@ -39,6 +39,8 @@ model = dict(
 )
 mask_loss = dict(type="CrossEntropyLoss", use_mask=True, loss_weight=1.0)
 by_detector = dict(
+    # Anchors beyond the border are trained on, as in mmdet's Faster R-CNN. Its C4 form of Mask
+    # R-CNN leaves them out (allowed_border=0), and fails on images too small for any anchor.
     c4=dict(
         roi_head=dict(
             mask_roi_extractor=None,  # masks are of the same features as boxes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from demo.seeding import generator
 from demo.taxonomy import VOC
-from demo.voc import Instance, annotation, object_scene, visible_masks
+from demo.voc import Instance, annotation, object_scene, run_lengths, visible_masks
 
 COUNTS = {
     ("VOC2007", "train"): 12,
@@ -114,6 +115,58 @@ def test_box_coordinates_are_one_based_and_inclusive():
     assert [child.tag for child in item] == ["name", "pose", "truncated", "difficult", "bndbox"]
     assert [child.text for child in item[-1]] == ["8", "3", "9", "5"]
     assert item.findtext("difficult") == "1"
+
+
+# ---- the same objects in COCO's layout
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_run_lengths_go_down_the_columns(first: bool):
+    mask = np.zeros((3, 4), bool)
+    mask[1:, 1] = mask[:, 2] = True  # five pixels in a row, from column to column
+    mask[0, 0] = first
+    assert run_lengths(mask) == ([0, 1, 3, 5, 3] if first else [4, 5, 3])
+    assert run_lengths(np.zeros((3, 4), bool)) == [12]
+    assert run_lengths(np.ones((3, 4), bool)) == [0, 12]
+
+
+@pytest.mark.parametrize(
+    ("split", "parts"),
+    [
+        ("trainval", [("VOC2007", "trainval"), ("VOC2012", "trainval")]),
+        ("test", [("VOC2007", "test")]),
+    ],
+)
+def test_masks_are_of_the_annotated_objects(rendering, split: str, parts: list):
+    root = rendering.root / "VOCdevkit"
+    found = json.loads((root / "annotations" / f"instances_{split}.json").read_text())
+    names = {category["id"]: category["name"] for category in found["categories"]}
+    assert list(names.values()) == list(VOC)
+    listed = [(year, stem) for year, part in parts for stem in _stems(root / year, part)]
+    assert [image["file_name"] for image in found["images"]] == [
+        f"{year}/JPEGImages/{stem}.jpg" for year, stem in listed
+    ]
+    assert len({it["id"] for it in found["annotations"]}) == len(found["annotations"])
+    for image, (year, stem) in zip(found["images"], listed, strict=True):
+        xml = ElementTree.parse(root / year / "Annotations" / f"{stem}.xml")
+        size = [int(xml.findtext(f"size/{side}")) for side in ("height", "width")]
+        assert [image["height"], image["width"]] == size
+        mine = [it for it in found["annotations"] if it["image_id"] == image["id"]]
+        for item, it in zip(xml.iterfind("object"), mine, strict=True):
+            assert names[it["category_id"]] == item.findtext("name")
+            assert it["iscrowd"] == int(item.findtext("difficult"))
+            xmin, ymin, xmax, ymax = (
+                int(item.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")
+            )
+            assert it["bbox"] == [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1]
+            counts = it["segmentation"]["counts"]
+            assert it["segmentation"]["size"] == size
+            values = np.arange(len(counts)) % 2 == 1
+            mask = np.repeat(values, counts).reshape(size, order="F")
+            assert it["area"] == mask.sum()
+            rows, columns = np.nonzero(mask)
+            assert [columns.min() + 1, rows.min() + 1] == [xmin, ymin]
+            assert [columns.max() + 1, rows.max() + 1] == [xmax, ymax]
 
 
 def _stems(folder: Path, name: str) -> list[str]:

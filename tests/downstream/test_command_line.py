@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,7 +71,9 @@ def test_bad_input_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "argv", [["detect"], ["segment"], ["probe", "--dataset", "cifar10"]], ids=" ".join
+    "argv",
+    [["detect"], ["instances"], ["segment"], ["probe", "--dataset", "cifar10"]],
+    ids=" ".join,
 )
 @pytest.mark.usefixtures("clean_environment")
 def test_data_that_are_not_there(argv: list[str], tmp_path: Path, one_line: Callable):
@@ -79,6 +82,30 @@ def test_data_that_are_not_there(argv: list[str], tmp_path: Path, one_line: Call
     message = one_line()
     assert "no such folder" in message
     assert "make data PROTOCOL=demo" in message
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda text: text[:-9], "Invalid JSON"),
+        (lambda text: text.replace('"category_id": ', '"category_id": 99'), "annotation 1: no cat"),
+        (lambda text: text.replace('"segmentation"', '"segment"', 1), "annotations.0.segmentation"),
+        (lambda text: text.replace("000002.jpg", "000009.jpg"), "JPEGImages/000009.jpg: named in"),
+    ],
+    ids=["not JSON", "unknown category", "no segmentation", "missing image"],
+)
+@pytest.mark.usefixtures("clean_environment")
+def test_masks_that_do_not_fit_are_named(
+    spoil: Callable[[str], str], said: str, data_root: Path, tmp_path: Path, one_line: Callable
+):
+    shutil.copytree(data_root / "demo" / "VOCdevkit", tmp_path / "data" / "demo" / "VOCdevkit")
+    path = tmp_path / "data" / "demo" / "VOCdevkit" / "annotations" / "instances_test.json"
+    path.write_text(spoil(path.read_text()))
+    where = ["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+    assert main(["instances", *RANDOM, *where]) == 2
+    message = one_line()
+    assert said in message
+    assert "instances_test.json" in message
 
 
 @pytest.mark.parametrize("stage", ["detect", "segment"])

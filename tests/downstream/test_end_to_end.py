@@ -264,7 +264,7 @@ def test_the_linear_probes_numbers_by_hand(data_root: Path, tmp_path: Path):
 # ---- a debug run on part of the training set
 
 
-@pytest.mark.parametrize("name", ["c4", "fcn", "linear"])
+@pytest.mark.parametrize("name", ["c4", "mask c4", "fcn", "linear"])
 def test_a_limit_is_what_is_trained_on(
     name: str, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -282,6 +282,7 @@ def test_a_limit_is_what_is_trained_on(
         # the dataset has two parts; half of each is used
         limit, sizes = {
             "c4": (4, {"train": 4, "test": 3}),
+            "mask c4": (4, {"trainval": 4, "test": 3}),
             "fcn": (2, {"training": 2, "validation": 3}),
         }[name]
         original = openmmlab.ProgressHook.before_train_epoch
@@ -325,14 +326,18 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(("words", "metric"), [(["detect"], "map"), (["segment"], "miou")])
+@pytest.mark.parametrize(
+    ("words", "metric"),
+    [(["detect"], "map"), (["instances"], "mask_ap"), (["segment"], "miou")],
+)
 def test_two_processes_share_one_run(
     words: list[str], metric: str, data_root: Path, tiny_protocol: Config, tmp_path: Path
 ) -> None:
     """torchrun with gloo on CPUs: one record, every test image counted once, batch divided."""
     tiny_protocol.segment.update(total_batch_size=4)
     sizes = {
-        f"demo/{name}": dict(configs.config(f"demo/{name}").sizes) for name in ("voc", "ade20k")
+        f"demo/{name}": dict(configs.config(f"demo/{name}").sizes)
+        for name in ("voc", "coco", "ade20k")
     }
     script = tmp_path / "two.py"
     protocol = tiny_protocol._cfg_dict.to_dict()
@@ -357,10 +362,9 @@ def test_two_processes_share_one_run(
     found = record.read(folder / "record.json")
     assert found.cost.devices == 2
     assert found.metrics[metric].samples == 3
-    total, per_device = {"detect": (2, 1), "segment": (4, 2)}[words[0]]
+    total, per_device = {"detect": (2, 1), "instances": (2, 1), "segment": (4, 2)}[words[0]]
     assert found.config["train_dataloader"]["batch_size"] == per_device
-    lr = {"detect": 0.001 * 10, "segment": 0.01}[words[0]]
-    assert found.config["optim_wrapper"]["optimizer"]["lr"] == pytest.approx(lr)
+    assert found.config["optim_wrapper"]["optimizer"]["lr"] == pytest.approx(0.01)
     assert total == 2 * per_device
     if words == ["segment"]:
         _assert_label_maps_agree_with_confusions(folder)

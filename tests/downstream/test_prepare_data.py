@@ -419,7 +419,11 @@ def test_every_layout_has_a_reader(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "spoilt", "images"),
-    [("demo/voc", "VOCdevkit/VOC2007/JPEGImages", 9), ("demo/ade20k", "*/annotations/*", 14)],
+    [
+        ("demo/voc", "VOCdevkit/VOC2007/JPEGImages", 9),
+        ("demo/coco", "VOCdevkit/VOC2012/JPEGImages", 9),
+        ("demo/ade20k", "*/annotations/*", 14),
+    ],
 )
 def test_sets_of_boxes_and_masks_are_checked_too(
     name: str,
