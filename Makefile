@@ -36,7 +36,6 @@ help:
 	@echo '  make detect   VARIANT=best     Faster R-CNN on it       (DETECTOR=fpn)'
 	@echo '  make instances VARIANT=best    Mask R-CNN on it         (DETECTOR=fpn)'
 	@echo '  make segment  VARIANT=best     dilated FCN on it'
-	@echo '  make instances VARIANT=best    Mask R-CNN on it'
 	@echo '  make probe    VARIANT=best DATASET=cifar10   (MODE=linear, finetune, knn ...)'
 	@echo '  make tables                    print and write the tables of all records'
 	@echo '  make table8                    one of Bag of Tricks (FORMAT=latex or csv, ROWS=mine)'
