@@ -107,6 +107,7 @@ def test_several_gpus_are_several_processes(planned: Callable, tmp_path: Path) -
         (("detect", "VARIANT=bset"), "did you mean best"),
         (("probe", "VARIANT=best"), "name a dataset"),
         (("detect", "VARIANT=best", "DATASET=vok"), "'vok': did you mean voc"),
+        (("instances", "VARIANT=best", "PROTOCOL=mini"), "dataset of the mini protocol 'coco'"),
         (("detect", "VARIANT=best", "DETECTOR=c5"), "unknown detector 'c5': did you mean c4"),
         (("probe", "VARIANT=best", "DATASET=cifar10", "MODE=liner"), "invalid choice: 'liner'"),
         (("records", "PROTOCOL=paper"), "unknown study 'paper'"),

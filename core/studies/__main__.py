@@ -106,11 +106,13 @@ def check(run: Run) -> None:
             raise unknown("recipe", chosen.variant, known)
     if chosen.detector is not None and chosen.detector not in DETECTORS:
         raise unknown("detector", chosen.detector, DETECTORS)
-    if chosen.dataset is not None:
-        configs.dataset_name(protocol, chosen.dataset)
-    elif not run.task.datasets and chosen.images is None:
+    if chosen.images is not None:
+        return
+    role = chosen.dataset or next(iter(run.task.datasets), None)
+    if role is None:
         named = ", ".join(sorted(protocol.datasets))
         raise InputError(f"name a dataset to probe on: make probe DATASET=... ({named})")
+    configs.dataset_name(protocol, role)
 
 
 def check_choices(run: Run) -> None:

@@ -69,7 +69,9 @@ def test_every_data_set_of_a_protocol_exists_and_mirrors_the_papers(protocol: st
         assert core_configs.read("data", own).mirrors == paper
     defaults = {name: task.datasets[0] for name, task in TASKS.items() if task.datasets}
     assert defaults.keys() >= {"pretrain", "detect", "segment"}
-    assert set(defaults.values()) <= set(overlay.datasets)
+    # there is no small real set of instance masks
+    without = {"coco"} if protocol.startswith("mini") else set()
+    assert set(defaults.values()) - without <= set(overlay.datasets)
     for arch in {**overlay.architectures}.values():
         assert arch.endswith("_narrow")
         assert architectures.create(arch, 2) is not None
