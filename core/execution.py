@@ -15,6 +15,8 @@ from core.errors import InputError
 from core.runtime import distributed
 from core.tasks import Task
 
+COMMON = ("variant", "backbone", "dataset", "cfg_options", "limit")  # choices of every task
+
 
 def unfinished(out: Path, identity: str, product: str = "record.json") -> bool:
     """Opens a run directory, and says whether something is left to do in it.
@@ -85,6 +87,42 @@ class Run:
             *([] if limit is None else [f"limit={limit}"]),
             *([] if few is None else [f"train_size={few}"]),
         ]
+
+    def check_choices(self) -> None:
+        """Whether a task takes these choices together.
+
+        Raises:
+            InputError: it does not.
+        """
+        task, chosen = self.task, self.choices
+        for key in chosen.given():
+            if key not in (*COMMON, *task.choices):
+                raise InputError(f"{task.name} takes no --{key.replace('_', '-')}")
+        if task.makes_backbone and chosen.variant is None:
+            raise InputError(f"{task.name} takes a recipe, not {chosen.backbone}")
+        if chosen.backbone is not None and chosen.arch is not None:
+            raise InputError(
+                f"--arch changes a recipe; {chosen.backbone} names its own architecture"
+            )
+        if task.name == "evaluate" and chosen.cfg_options:
+            raise InputError("evaluate does not accept --cfg-options")
+        if chosen.images is not None and chosen.dataset is not None:
+            raise InputError(f"--images {chosen.images} or --dataset {chosen.dataset}, not both")
+        if self.track and not task.curves:
+            raise InputError(f"--track: {task.name} has no learning curves to send")
+
+    def dataset_role(self) -> str | None:
+        """The dataset that the user or the task names; None if `images` names a folder.
+
+        Raises:
+            InputError: neither names one.
+        """
+        if self.choices.images is not None:
+            return None
+        if self.choices.dataset is None and not self.task.datasets:
+            known = configs.read_protocol(self.protocol).datasets
+            raise InputError(f"name the dataset to probe on (DATASET=): {', '.join(sorted(known))}")
+        return self.choices.dataset or self.task.datasets[0]
 
     def unfinished(self, decides: Sequence[Any], product: str = "record.json") -> bool:
         """`unfinished`; `decides` is all that decides it besides name, protocol and seed."""

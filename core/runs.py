@@ -62,11 +62,16 @@ def _below(folder: str, depth: int) -> Iterator[str]:
             yield from _below(name, depth - 1)
 
 
+def of_attempt(path: Path) -> Path:
+    """The directory of the run that a record's file, perhaps an earlier attempt's, is of."""
+    return path.parent.with_name(path.parent.name.partition(".")[0])
+
+
 def newest(attempts: Mapping[Path, Record]) -> dict[Path, Record]:
     """The attempt at each run that finished last, in the order of the paths."""
     latest: dict[Path, Path] = {}
     for path, record in attempts.items():
-        run = path.parent.with_name(path.parent.name.partition(".")[0])
+        run = of_attempt(path)
         if run not in latest or attempts[latest[run]].finished <= record.finished:
             latest[run] = path
     return {path: attempts[path] for path in sorted(latest.values())}

@@ -9,9 +9,10 @@ from pathlib import Path
 from core import cli, configs, files
 from core.errors import InputError, exit_status
 from core.execution import Run
+from core.runs import run_folder
 from core.runtime import tracking
 from core.studies.graph import pretraining_of
-from core.tasks import PROBES, TASKS, Task, about, of_command
+from core.tasks import PROBES, TASKS, about, of_command
 from downstream import prepare_data
 from downstream.backbones import sources
 from downstream.task import DownstreamRun
@@ -80,18 +81,13 @@ def start(args: argparse.Namespace, argv: list[str]) -> None:
         raise InputError(
             f"name one backbone: a recipe (VARIANT=best), or BACKBONE= with {sources.KINDS}"
         )
-    if args.backbone and getattr(args, "arch", None):
-        raise InputError(f"--arch changes a recipe; {args.backbone} names its own architecture")
-    role = _dataset_role(task, args)
-    chosen = cli.choices(args)
-    tracking.check(args.track)
-    if args.track and not task.curves:
-        raise InputError(f"--track: {task.name} has no learning curves to send")
     run = Run(
-        *(task, chosen, args.protocol, args.seed, args.runs, args.data, args.workers),
+        *(task, cli.choices(args), args.protocol, args.seed, args.runs, args.data, args.workers),
         *(tuple(args.track), tuple(argv)),
     )
-    protocol = configs.read_protocol(args.protocol)
+    run.check_choices()
+    role, protocol = run.dataset_role(), configs.read_protocol(args.protocol)
+    tracking.check(args.track)
     task.load()(
         DownstreamRun(
             **vars(run),
@@ -103,24 +99,6 @@ def start(args: argparse.Namespace, argv: list[str]) -> None:
     )
 
 
-def _dataset_role(task: Task, args: argparse.Namespace) -> str | None:
-    """The dataset that the user or the task names; None if `--images` names a folder.
-
-    Raises:
-        InputError: no dataset is named, or options exclude each other.
-    """
-    if task.name == "evaluate" and args.cfg_options:
-        raise InputError("evaluate does not accept --cfg-options")
-    if getattr(args, "images", None) is not None:
-        if args.dataset is not None:
-            raise InputError(f"--images {args.images} or --dataset {args.dataset}, not both")
-        return None
-    if args.dataset is None and not task.datasets:
-        known = configs.read_protocol(args.protocol).datasets
-        raise InputError(f"name the dataset to probe on (DATASET=): {', '.join(sorted(known))}")
-    return args.dataset or task.datasets[0]
-
-
 def _exchange_file(run: Run) -> Path:
     """The exchange file of the run's backbone: a recipe's, or one made from a specification.
 
@@ -129,7 +107,7 @@ def _exchange_file(run: Run) -> Path:
     """
     if run.choices.backbone is None:
         return sources.of_pretraining(pretraining_of(run))
-    folder = run.runs / run.protocol / "backbones" / run.row / f"seed{run.seed}"
+    folder = run_folder(run.runs, run.protocol, "backbones", run.row, run.seed)
     return sources.exchange_of(run.choices.backbone, folder, run.protocol, run.seed)
 
 

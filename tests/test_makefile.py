@@ -105,7 +105,7 @@ def test_several_gpus_are_several_processes(planned: Callable, tmp_path: Path) -
         (("pretrain", "VARIANT=bset"), "did you mean best"),
         (("detect",), "name one backbone"),
         (("detect", "VARIANT=bset"), "did you mean best"),
-        (("probe", "VARIANT=best"), "name a dataset"),
+        (("probe", "VARIANT=best"), "name the dataset to probe on (DATASET=): "),
         (("detect", "VARIANT=best", "DATASET=vok"), "'vok': did you mean voc"),
         (("instances", "VARIANT=best", "PROTOCOL=mini"), "dataset of the mini protocol 'coco'"),
         (("detect", "VARIANT=best", "DETECTOR=c5"), "unknown detector 'c5': did you mean c4"),

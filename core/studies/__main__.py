@@ -14,8 +14,6 @@ from core.execution import Run
 from core.studies import graph, local, spec
 from core.tasks import DETECTORS, PROBES, TASKS, about, of_command
 
-COMMON = ("variant", "backbone", "dataset", "cfg_options", "limit")  # choices of every task
-
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
@@ -98,7 +96,7 @@ def check(run: Run) -> None:
             not take; or a probe without a dataset.
     """
     protocol, chosen = configs.read_protocol(run.protocol), run.choices
-    check_choices(run)
+    run.check_choices()
     known = configs.names("pretrain")
     if chosen.variant is not None and chosen.variant not in known:
         trained = run if run.task.makes_backbone else graph.pretraining_of(run)
@@ -106,35 +104,8 @@ def check(run: Run) -> None:
             raise unknown("recipe", chosen.variant, known)
     if chosen.detector is not None and chosen.detector not in DETECTORS:
         raise unknown("detector", chosen.detector, DETECTORS)
-    if chosen.images is not None:
-        return
-    role = chosen.dataset or next(iter(run.task.datasets), None)
-    if role is None:
-        named = ", ".join(sorted(protocol.datasets))
-        raise InputError(f"name a dataset to probe on: make probe DATASET=... ({named})")
-    configs.dataset_name(protocol, role)
-
-
-def check_choices(run: Run) -> None:
-    """Whether a task takes these choices together.
-
-    Raises:
-        InputError: it does not.
-    """
-    task, chosen = run.task, run.choices
-    for key in chosen.given():
-        if key not in (*COMMON, *task.choices):
-            raise InputError(f"{task.name} takes no --{key.replace('_', '-')}")
-    if task.makes_backbone and chosen.variant is None:
-        raise InputError(f"{task.name} takes a recipe, not {chosen.backbone}")
-    if chosen.backbone is not None and chosen.arch is not None:
-        raise InputError(f"--arch changes a recipe; {chosen.backbone} names its own architecture")
-    if task.name == "evaluate" and chosen.cfg_options:
-        raise InputError("evaluate does not accept --cfg-options")
-    if chosen.images is not None and chosen.dataset is not None:
-        raise InputError(f"--images {chosen.images} or --dataset {chosen.dataset}, not both")
-    if run.track and not task.curves:
-        raise InputError(f"--track: {task.name} has no learning curves to send")
+    if (role := run.dataset_role()) is not None:
+        configs.dataset_name(protocol, role)
 
 
 def run_study(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from core import files
 from core.record import Record, RecordError
-from core.runs import newest, read_attempts
+from core.runs import newest, of_attempt, read_attempts
 from core.tasks import TASKS
 from results.store.comparability import run_name
 
@@ -84,10 +84,10 @@ def by_file(
         RecordError: no such protocol, no such attempt, or no record at all.
     """
     found, skipped = attempts(runs, protocol)
-    of_runs = {_run(path): path for path in newest(found)}
+    of_runs = {of_attempt(path): path for path in newest(found)}
     for wanted in take:
         path = locate(runs, wanted, found)
-        of_runs[_run(path)] = path
+        of_runs[of_attempt(path)] = path
     records = {path: found[path] for path in of_runs.values() if not is_debug_run(found[path])}
     if debug := len(of_runs) - len(records):
         skipped.append(
@@ -102,11 +102,6 @@ def by_file(
 def folders(records: Mapping[Path, Record]) -> dict[str, Path]:
     """The run directory of each record, by `run_name`."""
     return {run_name(run): path.parent for path, run in records.items()}
-
-
-def _run(path: Path) -> Path:
-    """The run directory of an attempt: "seed0.1" is an attempt of "seed0"."""
-    return path.parent.with_name(path.parent.name.partition(".")[0])
 
 
 def locate(runs: Path, name: Path, found: Mapping[Path, Record]) -> Path:

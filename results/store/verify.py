@@ -10,6 +10,7 @@ from pathlib import Path
 from core import files
 from core.metrics.statistic import PerImage, value
 from core.record import Record
+from core.runs import of_attempt
 from core.tasks import TASKS, KeptFile
 from results.store.comparability import run_name
 from results.store.query import SUMS
@@ -83,8 +84,7 @@ def _wrong_sums(runs: Path, found: Mapping[Path, Record]) -> Iterator[str]:
 
 def _wrong_directory(path: Path, run: Record) -> Iterator[str]:
     """A record that lies in the directory of another run: moved, copied or swapped."""
-    directory = path.parent.with_name(path.parent.name.partition(".")[0])
-    if directory.parts[-3:] != tuple(run_name(run).split("/")):
+    if of_attempt(path).parts[-3:] != tuple(run_name(run).split("/")):
         yield f"{path}: the record is of {run_name(run)}"
 
 

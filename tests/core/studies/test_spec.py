@@ -66,7 +66,7 @@ def test_a_study_that_is_not_there_is_told(tmp_path: Path) -> None:
         ("best", "{task: detect, dataset: vco}", "'vco': did you mean voc"),
         ("best", "{task: detect, detector: fpx}", "unknown detector 'fpx'"),
         ("best", "{task: detect, train_size: 9}", "detect takes no --train-size"),
-        ("best", "linear", "name a dataset to probe on"),
+        ("best", "linear", "name the dataset to probe on (DATASET=): "),
         ('"random:resnet18"', "pretrain", "pretrain takes a recipe"),
         ('"random:resnet18"', "{task: detect, arch: resnet50}", "--arch changes a recipe"),
         ("best", "detect, {task: detect, resolutions: [32]}", "detect takes no --resolutions"),
